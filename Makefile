@@ -1,0 +1,37 @@
+# Two commands set up everything: `make demo` runs the main job, `make test` passes the tests.
+# Both build their own virtual environment in .venv first.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help demo test check fast clean
+
+help:
+	@echo "make demo    install, search activations on the digits, write a report"
+	@echo "make test    install, then lint, type check and tests"
+	@echo "make fast    the tests alone, in the installed environment"
+	@echo "make clean   remove the environment and what was built"
+
+$(STAMP): pyproject.toml constraints.txt $(wildcard setup.py)
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"nonlin needs Python 3.11 or newer, this is {v.major}.{v.minor}; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@mkdir -p demo
+	$(BIN)/nonlin search --task digits-mlp --space core-1 --budget 150 --store demo/digits.db --report demo/report.html --fresh
+
+test: $(STAMP) check fast
+
+check: $(STAMP)
+	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/mypy
+
+fast: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2
+
+clean:
+	rm -rf $(VENV) build demo src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,71 @@
+"""Live progress of a search: best so far, children per second, time left. Quiet away from a terminal."""
+
+from __future__ import annotations
+
+import time
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from nonlin.cli.screen import console
+from nonlin.run import Trial
+from nonlin.strategies import Census
+
+
+class Silence:
+    """Watches without a word."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def counted(self, found: Census) -> None: ...
+
+    def finished(self, trial: Trial, done: int, total: int | None) -> None: ...
+
+
+class Progress(Silence):
+    """A bar with the best function so far; away from a terminal a line for every tenth of the work."""
+
+    def __init__(self) -> None:
+        self.out = console()
+        self.bar = Bar(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.out,
+            disable=not self.out.is_terminal,
+            transient=True,
+        )
+        self.row = self.bar.add_task("search", total=None, note="counting the space ...")
+        self.best: Trial | None = None
+        self.began = time.perf_counter()
+        self.fresh = 0  # children trained now, not read from the store
+        self.tenths = 0
+
+    def __enter__(self) -> Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def counted(self, found: Census) -> None:
+        self.out.print(f"space: {found}")
+
+    def finished(self, trial: Trial, done: int, total: int | None) -> None:
+        if self.best is None or trial.rank_key() < self.best.rank_key():
+            self.best = trial
+        self.fresh += 1
+        rate = self.fresh / max(time.perf_counter() - self.began, 1e-9)
+        note = f"{rate:.1f} children/s  best {self.best.score:.4f} {escape(self.best.name)}"
+        self.bar.update(self.row, completed=done, total=total, note=note)
+        if not self.out.is_terminal and total and 10 * done // total > self.tenths:
+            self.tenths = 10 * done // total
+            self.out.print(f"{done}/{total} children, {note}", soft_wrap=True)

@@ -1,0 +1,102 @@
+"""`nonlin top` and `nonlin report`: what a search found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.markup import escape
+
+from nonlin.cli.screen import console, print_json, table
+
+if TYPE_CHECKING:
+    from nonlin.run import Study, Trial
+
+_STUDY = typer.Option(None, help="Which study of the store. Default: the latest.")
+
+
+def top(
+    store: Path = typer.Argument(..., help="A store written by 'nonlin search'."),
+    number: int = typer.Option(10, "-n", help="How many functions.", min=1),
+    study: int = _STUDY,
+    json: bool = typer.Option(False, "--json", help='Print JSON: {"trials": [...]}.'),
+) -> None:
+    """List the best functions of a search.
+
+    Example: nonlin top a.db -n 20
+    """
+    from nonlin.run import Study
+
+    opened = Study.open(store, study)
+    if json:
+        print_json(results_json(opened, number))
+    else:
+        print_results(opened, number)
+
+
+def report(
+    store: Path = typer.Argument(..., help="A store written by 'nonlin search'."),
+    output: Path = typer.Option(None, "--output", "-o", help="File to write. Default: the store's name, .html."),
+    study: int = _STUDY,
+) -> None:
+    """Write the report of a search: one HTML file that works offline.
+
+    Example: nonlin report a.db -o a.html
+    """
+    from nonlin.run import Study
+
+    opened = Study.open(store, study)
+    typer.echo(opened.report(output or store.with_suffix(".html")))
+
+
+def results_json(study: Study, number: int) -> dict[str, Any]:
+    """The best trials and what they were measured on."""
+    rows = []
+    for trial in study.top(number):
+        row = dict(trial)
+        rows.append({**row, "rungs": {str(epoch): loss for epoch, loss in trial.rungs.items()}})
+    return {
+        "study": study.id, "finished": study.finished, "config": study.config.as_dict(),
+        "census": study.census, "provenance": study.provenance, "trials": rows,
+    }  # fmt: skip
+
+
+def print_results(study: Study, number: int) -> None:
+    """The list, where the usual functions and the nulls stand, and what one seed cannot tell."""
+    from nonlin.run.ranking import Ranking
+
+    ranking = Ranking(study)
+    out = console()
+    if not ranking.rows:
+        out.print("no child has finished yet.")
+        return
+    config = study.config
+    out.print(f"[bold]{config.task}[/bold], {config.space}, {config.strategy}, seed {config.seed}: {ranking.summary()}")
+    shown = table(
+        "rank", "function", "", config.metric, "loss", "epochs", "seconds",
+        right=("rank", config.metric, "loss", "epochs", "seconds"),
+    )  # fmt: skip
+    listed = ranking.rows[:number]
+    for rank, trial in listed:
+        _add_row(shown, str(rank), trial, ranking.tied(trial))
+    controls = [(rank, trial) for rank, trial in ranking.rows[number:] if trial.role != "candidate"]
+    if controls:
+        shown.add_row("", "", "", "", "", "", "")
+        for rank, trial in controls:
+            _add_row(shown, str(rank), trial, ranking.tied(trial))
+    out.print(shown)
+    out.print()
+    out.print(ranking.verdict())
+
+
+def _add_row(shown, rank: str, trial: Trial, tied: bool) -> None:
+    mark = {"baseline": "[cyan]baseline[/cyan]", "null": "[magenta]null[/magenta]"}.get(trial.role, "")
+    if trial.status != "ok":
+        mark = f"{mark} [yellow]{trial.status}[/yellow]".strip()
+    name = trial.name if trial.name == trial.formula else f"{trial.name}: {trial.formula}"
+    score = f"{trial.score:.4f}" if trial.score == trial.score else "-"
+    loss = f"{trial.loss:.4f}" if trial.loss == trial.loss else "-"
+    shown.add_row(
+        rank, escape(name), mark, f"{score}{' =' if tied else '  '}", loss, str(trial.epochs), f"{trial.seconds:.2f}"
+    )  # fmt: skip

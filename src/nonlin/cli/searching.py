@@ -1,0 +1,99 @@
+"""`nonlin search` and `nonlin resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from nonlin.cli.screen import complain
+
+_WORKERS = typer.Option(None, help="Worker processes; 0 trains in this process. Default: one for each core.")
+_REPORT = typer.Option(None, help="Write the HTML report here when done.")
+_NUMBER = typer.Option(15, "-n", help="How many functions to list at the end.", min=1)
+
+
+def search(
+    task: str = typer.Option("digits-mlp", help="What to train; see 'nonlin tasks'."),
+    space: str = typer.Option("core-1", help="Where to search; see 'nonlin spaces'."),
+    strategy: str = typer.Option("exhaustive", help="How to choose; see 'nonlin spaces'."),
+    budget: int = typer.Option(
+        None, help="Train this many candidates; with 'exhaustive' a random part of the space. Default: all."
+    ),
+    seed: int = typer.Option(0, help="Seed of weights, batches and choices."),
+    store: Path = typer.Option(
+        Path("nonlin.db"), help="File that keeps everything. The same search on it again continues it."
+    ),
+    workers: int = _WORKERS,
+    halving: bool = typer.Option(True, help="Stop children worse than half of their predecessors early."),
+    normalise: bool = typer.Option(True, help="Scale initial weights by each function's own gain."),
+    per: str = typer.Option("channel", help="Trainable parameters per 'channel' or per 'tensor'."),
+    report: Path = _REPORT,
+    number: int = _NUMBER,
+    json: bool = typer.Option(False, "--json", help="Print the list as JSON, and no progress."),
+) -> None:
+    """Search for activations: train a child network for every candidate and rank them.
+
+    Every search also trains the usual functions (relu, gelu, silu, ...) and nulls (linear, constant, random
+    functions). It may be interrupted at any time, even by kill -9, and continued with 'nonlin resume STORE'.
+
+    Example: nonlin search --task digits-mlp --space core-1 --budget 300 --store a.db
+    """
+    from nonlin.run import search as run_search
+    from nonlin.run.local import default_workers
+
+    count = default_workers() if workers is None else workers
+
+    def begin(watcher):
+        return run_search(
+            task, space, strategy, budget, seed, store, count, halving, normalise, per, watcher  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    _run(begin, store, report, number, json)
+
+
+def resume(
+    store: Path = typer.Argument(..., help="The store of an interrupted search."),
+    study: int = typer.Option(None, help="Which study of the store. Default: the latest."),
+    workers: int = _WORKERS,
+    report: Path = _REPORT,
+    number: int = _NUMBER,
+    json: bool = typer.Option(False, "--json", help="Print the list as JSON, and no progress."),
+) -> None:
+    """Continue a search that was interrupted. The result is that of an uninterrupted one.
+
+    Example: nonlin resume a.db
+    """
+    from nonlin.run import Study
+    from nonlin.run.local import default_workers
+
+    count = default_workers() if workers is None else workers
+    opened = Study.open(store, study)
+    _run(lambda watcher: opened.run(count, watcher), store, report, number, json)
+
+
+def _run(begin, store: Path, report: Path | None, number: int, json: bool) -> None:
+    """Run with progress, then print the list and write the report."""
+    from nonlin.cli.progress import Progress, Silence
+    from nonlin.cli.results import print_results, results_json
+    from nonlin.cli.screen import console, print_json
+
+    if report is not None and not report.parent.is_dir():
+        from nonlin.errors import NonlinError
+
+        raise NonlinError(f"the folder {report.parent} of the report does not exist.")
+    progress = Silence() if json else Progress()
+    try:
+        with progress:
+            study = begin(progress)
+    except KeyboardInterrupt:
+        complain(f"interrupted; what was trained is kept. Continue with: nonlin resume {store}")
+        raise typer.Exit(1) from None
+    if json:
+        print_json(results_json(study, number))
+    else:
+        print_results(study, number)
+    if report is not None:
+        path = study.report(report)
+        if not json:
+            console().print(f"\nreport: {path}", soft_wrap=True)

@@ -1,0 +1,253 @@
+"""When are two expressions the same function?
+
+First by normal form (`canonical`): simplified, parameters renamed in order of appearance, and parts
+that a trainable parameter can absorb replaced by that parameter (2·β·x and β·x are one family, since
+training β reaches every function of either). Then by *fingerprint*: float64 values on a fixed grid
+for several draws of the parameters. `IdentityIndex` finds the expression that was there before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nonlin.expr.codegen import evaluate_node
+from nonlin.expr.simplify import simplify, sort_key
+from nonlin.expr.tree import Call, Const, Expr, Symbol, call, is_call, substitute, walk
+
+DRAWS = 3
+TOLERANCE = 1e-9
+# Points at irregular places, dense where pre-activations lie, with both signs; no kink falls on one.
+_POINTS = 48
+_HALF = 0.0137 + 9.3 * ((np.arange(_POINTS // 2) + np.sqrt(2) / 2) / (_POINTS // 2)) ** 1.7
+_X = torch.tensor(np.sort(np.concatenate([-_HALF * 1.0171, _HALF])))  # (points,)
+
+
+# Normal form
+
+
+@lru_cache(maxsize=65536)
+def canonical(node: Expr) -> Expr:
+    """The normal form of the family of functions that `node` stands for.
+
+    Parameters are called p0, p1, ... in order of appearance.
+    """
+    node = simplify(node)
+    for _ in range(8):
+        absorbed = simplify(_absorb(node, _private(node)))
+        if absorbed == node:
+            break
+        node = absorbed
+    return _rename(node)
+
+
+def _rename(node: Expr) -> Expr:
+    names = node.parameters
+    if not names:
+        return node
+    # Symmetric functions meet their parameters in any order: the smallest text wins.
+    orders = itertools.permutations(names) if len(names) <= 3 else [names]
+    candidates = [
+        simplify(substitute(node, {name: Symbol(f"p{i}") for i, name in enumerate(order)})) for order in orders
+    ]
+    return min(candidates, key=sort_key)
+
+
+def _private(node: Expr) -> frozenset[str]:
+    """Parameters that occur once: nothing else in the function depends on them."""
+    counts = Counter(part.name for part in walk(node) if isinstance(part, Symbol))
+    return frozenset(name for name, count in counts.items() if count == 1 and name != "x")
+
+
+def _absorb(node: Expr, private: frozenset[str]) -> Expr:
+    """Replace each largest part without x that takes every real value by one parameter in it."""
+    if not private or not isinstance(node, Call):
+        return node
+    if "x" not in node.symbols:
+        return Symbol(owner) if (owner := _onto(node, private)) else node
+    args = node.args
+    if is_call(node, "add", "sub", "mul", "div", "neg"):
+        return _absorb_chain(node, private)
+    return call(node.name, *(_absorb(arg, private) for arg in args))
+
+
+def _absorb_chain(node: Call, private: frozenset[str]) -> Expr:
+    """The same among the terms of a sum, or the factors of a product."""
+    additive = node.name in ("add", "sub")
+    parts = list(_flatten(node, additive, True))
+    fixed = [(part, sign) for part, sign in parts if "x" not in part.symbols]
+    owner = next((name for part, _ in fixed if (name := _onto(part, private))), None)
+    if owner and not additive and any(not sign and _onto(part, private) == owner for part, sign in fixed):
+        owner = None  # x/beta is not onto: 1/beta is never 0
+    moving = [(_absorb(part, private), sign) for part, sign in parts if "x" in part.symbols]
+    kept = [(Symbol(owner), True)] if owner else fixed
+    result: Expr = Const(0.0 if additive else 1.0)
+    for part, sign in [*kept, *moving]:
+        result = call(("add" if sign else "sub") if additive else ("mul" if sign else "div"), result, part)
+    return result
+
+
+def _flatten(node: Expr, additive: bool, sign: bool):
+    """Terms of a sum, or factors of a product, each with whether it is added (multiplied)."""
+    plus, minus = ("add", "sub") if additive else ("mul", "div")
+    if is_call(node, plus, minus):
+        yield from _flatten(node.args[0], additive, sign)
+        yield from _flatten(node.args[1], additive, sign if is_call(node, plus) else not sign)
+    elif is_call(node, "neg") and not additive:
+        yield Const(-1.0), True
+        yield from _flatten(node.args[0], additive, sign)
+    else:
+        yield node, sign
+
+
+def _onto(node: Expr, private: frozenset[str]) -> str | None:
+    """A private parameter through which `node` (without x) takes every real value, or None."""
+    if isinstance(node, Symbol):
+        return node.name if node.name in private else None
+    if is_call(node, "neg", "sinh", "asinh"):
+        return _onto(node.args[0], private)
+    if is_call(node, "add", "sub"):
+        return _onto(node.args[0], private) or _onto(node.args[1], private)
+    if is_call(node, "mul"):
+        left, right = node.args
+        for part, other in ((left, right), (right, left)):
+            independent = isinstance(other, Const) or _onto(other, private) is not None
+            if independent and (owner := _onto(part, private)):
+                return owner
+    if is_call(node, "div") and isinstance(node.args[1], Const):
+        return _onto(node.args[0], private)
+    odd = is_call(node, "pow") and isinstance(node.args[1], Const) and node.args[1].value in (1.0, 3.0, 5.0)
+    return _onto(node.args[0], private) if odd else None
+
+
+# Fingerprint
+
+
+class _Grid:
+    """Values of expressions on the fixed points, remembered by subexpression."""
+
+    def __init__(self) -> None:
+        self.values: dict[Expr, Tensor] = {}
+
+    def value(self, node: Expr) -> Tensor:
+        """Values of shape (draws, points), broadcast; parameters must be called p0, p1, ..."""
+        if node not in self.values:
+            if len(self.values) > 50_000:
+                self.values.clear()
+            args = [self.value(arg) for arg in node.args]
+            self.values[node] = evaluate_node(node, args, _X, _PARAMETER_DRAWS)
+        return self.values[node]
+
+
+def _parameter_draws() -> dict[str, Tensor]:
+    """Generic values, with both signs; the first draw is the usual initial value 1. (draws, 1)"""
+    generator = np.random.default_rng(20171016)
+    draws = {}
+    for index in range(16):
+        sizes = generator.uniform(0.35, 1.9, DRAWS) * np.array([1.0, 1.0, -1.0])
+        draws[f"p{index}"] = torch.tensor(sizes).reshape(DRAWS, 1)
+    return draws
+
+
+_PARAMETER_DRAWS = _parameter_draws()
+_GRID = _Grid()
+
+
+def fingerprint(node: Expr) -> np.ndarray:
+    """Compressed float64 values of a canonical expression, shape (draws·points,).
+
+    asinh compresses the range, so that one absolute tolerance compares small and huge values; values
+    that are not finite become sentinels.
+    """
+    values = _GRID.value(node).expand(DRAWS, len(_X)).reshape(-1)
+    compressed = torch.asinh(values)
+    compressed = torch.nan_to_num(compressed, nan=1e4, posinf=2e4, neginf=-2e4)
+    return compressed.numpy()
+
+
+class IdentityIndex:
+    """Which functions have been seen before.
+
+    ``add(expr)`` returns the canonical text of the first expression that was the same function, which
+    serves as the function's key.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}  # canonical text -> key
+        self._buckets: dict[int, list[tuple[np.ndarray, str, int]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))
+
+    def find(self, node: Expr) -> str | None:
+        """The key of the same function, if it has been added."""
+        return self._lookup(canonical(node))[0]
+
+    def add(self, node: Expr) -> tuple[str, bool]:
+        """The key of this function, and whether it is new here."""
+        form = canonical(node)
+        key, marks, bucket = self._lookup(form)
+        if key is not None:
+            self._texts[str(form)] = key
+            return key, False
+        key = str(form)
+        self._texts[key] = key
+        self._buckets.setdefault(bucket, []).append((marks, key, len(form.parameters)))
+        return key, True
+
+    def _lookup(self, form: Expr) -> tuple[str | None, np.ndarray, int]:
+        text = str(form)
+        if text in self._texts:
+            return self._texts[text], np.empty(0), 0
+        marks = fingerprint(form)
+        projection = float(marks @ _PROJECTION)
+        bucket = round(projection / 1e-5)
+        for near in (bucket, bucket - 1, bucket + 1):
+            for other, key, parameters in self._buckets.get(near, ()):
+                if parameters == len(form.parameters) and np.allclose(marks, other, rtol=TOLERANCE, atol=TOLERANCE):
+                    return key, marks, bucket
+        return None, marks, bucket
+
+
+_PROJECTION = np.random.default_rng(1).uniform(0.5, 1.5, DRAWS * len(_X)) / (DRAWS * len(_X))
+
+
+def same_function(left: Expr, right: Expr) -> bool:
+    """Whether two expressions are one family of functions, up to the names of their parameters."""
+    a, b = canonical(left), canonical(right)
+    if a == b:
+        return True
+    if len(a.parameters) != len(b.parameters):
+        return False
+    return bool(np.allclose(fingerprint(a), fingerprint(b), rtol=TOLERANCE, atol=TOLERANCE))
+
+
+# Kinds
+
+
+def kind(node: Expr) -> str:
+    """What training can expect: "constant", "affine", "undefined" (not finite for |x| ≤ 3) or "ordinary".
+
+    Judged by float64 values at the fixed points inside |x| ≤ 3, for every draw of the parameters.
+    """
+    form = canonical(node)
+    inside = (_X.abs() <= 3.0).expand(DRAWS, len(_X))
+    values = _GRID.value(form).expand(DRAWS, len(_X))[inside].reshape(DRAWS, -1)
+    if not bool(torch.isfinite(values).all(dim=1).any()):
+        return "undefined"
+    if not bool(torch.isfinite(values[0]).all()):
+        return "undefined"
+    scale = values.abs().amax(dim=1, keepdim=True) + 1e-300
+    if bool(((values - values[:, :1]).abs() <= 1e-12 * scale).all()):
+        return "constant"
+    x = _X[_X.abs() <= 3.0]
+    slope = (values[:, -1:] - values[:, :1]) / (x[-1] - x[0])
+    line = values[:, :1] + slope * (x - x[0])
+    if bool(((values - line).abs() <= 1e-10 * scale).all()):
+        return "affine"
+    return "ordinary"

@@ -1,0 +1,167 @@
+"""An expression as a differentiable torch operation and as an `nn.Module`.
+
+The backward pass is our own: it keeps x (and the parameters) and nothing else, and computes exact
+symbolic derivatives, so that composite functions neither multiply the memory nor meet the NaN that
+automatic differentiation makes in the untaken branch of `torch.where`. Gradients of gradients, forward
+mode and `torch.func` transforms work to any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nonlin.errors import NonlinError
+from nonlin.expr.codegen import compile_kernel
+from nonlin.expr.derivative import derivative
+from nonlin.expr.simplify import simplify
+from nonlin.expr.tree import Expr
+
+Per = Literal["tensor", "channel"]
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class Program:
+    """An expression with an order of its parameters, compiled when first used."""
+
+    def __init__(self, expr: Expr, parameters: tuple[str, ...]):
+        self.expr, self.parameters = expr, parameters
+        self.inputs = ("x", *parameters)
+        self.value = compile_kernel((expr,), parameters)
+
+    def __reduce__(self):
+        return program, (self.expr, self.parameters)
+
+    def derivative(self, index: int) -> Program:
+        """The program of the derivative by input `index` (0 is x)."""
+        return program(derivative(self.expr, self.inputs[index]), self.parameters)
+
+    @lru_cache(maxsize=64)  # noqa: B019 - programs are kept for good by `program`
+    def gradient(self, wanted: tuple[int, ...]):
+        """One kernel for several derivatives, sharing their common parts."""
+        partials = tuple(derivative(self.expr, self.inputs[index]) for index in wanted)
+        return compile_kernel(partials, self.parameters)
+
+
+@lru_cache(maxsize=4096)
+def program(expr: Expr, parameters: tuple[str, ...]) -> Program:
+    return Program(simplify(expr), parameters)
+
+
+class _Apply(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(program: Program, x: Tensor, *parameters: Tensor) -> Tensor:
+        return _evaluate(program.value, x, parameters)[0].to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.program = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        inputs = ctx.saved_tensors
+        wanted = tuple(i for i, needed in enumerate(ctx.needs_input_grad[1:]) if needed)
+        if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
+            partials = [apply(ctx.program.derivative(i), *inputs) for i in wanted]
+        else:
+            partials = list(_evaluate(ctx.program.gradient(wanted), inputs[0], inputs[1:]))
+        results: list[Tensor | None] = [None] * len(inputs)
+        for index, partial in zip(wanted, partials, strict=True):
+            product = gradient.to(partial.dtype) * partial
+            results[index] = product.sum_to_size(inputs[index].shape).to(inputs[index].dtype)
+        return None, *results
+
+    @staticmethod
+    def jvp(ctx, _, *tangents):
+        inputs = ctx.saved_tensors
+        total = None
+        for index, tangent in enumerate(tangents):
+            if tangent is not None:
+                part = apply(ctx.program.derivative(index), *inputs) * tangent
+                total = part if total is None else total + part
+        return total
+
+
+def _evaluate(kernel, x: Tensor, parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """float16 and bfloat16 are computed in float32, to be rounded once, as torch's own kernels do."""
+    wide = x.float() if x.dtype in _HALF else x
+    return kernel(wide, *(value.to(wide.dtype) for value in parameters))
+
+
+def apply(program: Program, x: Tensor, *parameters: Tensor) -> Tensor:
+    """The value of a program, differentiable by x and by the parameters.
+
+    x has any shape and a floating dtype; each parameter broadcasts against x and has any floating dtype (it
+    is not rounded to a half-precision x). The result has x's shape and dtype.
+    """
+    return _Apply.apply(program, x, *parameters)
+
+
+class ActivationModule(nn.Module):
+    """An activation as a module.
+
+    Parameters
+    ----------
+    expr : the function
+    initial : the initial value of each trainable parameter
+    per : "tensor" for one value per parameter, "channel" for one per channel
+    channels : the number of channels, for ``per="channel"``
+    dim : the dimension of the input that holds the channels (1 for images and (batch, features))
+    name : what `repr` shows
+    """
+
+    def __init__(
+        self,
+        expr: Expr,
+        initial: Mapping[str, float],
+        per: Per = "tensor",
+        channels: int | None = None,
+        dim: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__()
+        if per not in ("tensor", "channel"):
+            raise NonlinError(f"per={per!r} is not known; use 'tensor' or 'channel'.")
+        if per == "channel" and initial and (not isinstance(channels, int) or channels < 1):
+            raise NonlinError(
+                f"per='channel' needs the number of channels, a whole number above 0; got channels={channels!r}."
+            )
+        self.expr, self.per, self.channels, self.dim, self.label = expr, per, channels, dim, name
+        self.parameter_names = tuple(initial)
+        # "half", "train" and the like are methods of every module: such a parameter gets an underscore.
+        self._attributes = tuple(f"{n}_" if hasattr(nn.Module, n) else n for n in initial)
+        shape = [channels] if per == "channel" and channels else []
+        for attribute, value in zip(self._attributes, initial.values(), strict=True):
+            self.register_parameter(attribute, nn.Parameter(torch.full(shape, float(value))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: any shape (with `channels` along `dim` for per="channel"). Same shape and dtype out."""
+        values: list[Tensor] = [getattr(self, attribute) for attribute in self._attributes]
+        if self.per == "channel" and values:
+            values = [self._along_channels(value, x) for value in values]
+        return apply(program(self.expr, self.parameter_names), x, *values)
+
+    def _along_channels(self, value: Tensor, x: Tensor) -> Tensor:
+        if not -x.dim() <= self.dim < x.dim() or x.shape[self.dim] != self.channels:
+            raise NonlinError(
+                f"{self.label or self.expr} has parameters for {self.channels} channels along dimension "
+                f"{self.dim}, but its input has shape {tuple(x.shape)}. Pass channels= and dim= that fit it."
+            )
+        shape = [1] * x.dim()
+        shape[self.dim] = self.channels
+        return value.reshape(shape)
+
+    def extra_repr(self) -> str:
+        text = f"{self.label}: {self.expr}" if self.label else str(self.expr)
+        if not self.parameter_names:
+            return text
+        channels = f", channels={self.channels}, dim={self.dim}" if self.per == "channel" else ""
+        return f"{text}, parameters={list(self.parameter_names)}, per={self.per!r}{channels}"

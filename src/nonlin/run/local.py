@@ -1,0 +1,220 @@
+"""Training children on this machine: in this process, or in worker processes.
+
+Workers are started by spawn (fork and torch's threads do not mix), train one child at a time on one
+thread, and end by themselves when the parent is gone, however it went: each waits on a pipe of its own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+
+from nonlin.errors import NonlinError, SearchError
+from nonlin.run.job import Job
+from nonlin.tasks import Task
+from nonlin.tasks import task as task_by_name
+from nonlin.train import Outcome
+
+
+class InProcess:
+    """Trains in the calling process, one child at a time."""
+
+    capacity = 1
+
+    def __init__(self, task: Task):
+        self.task = task
+        self.queue: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        self.queue.append(job)
+
+    def next(self) -> tuple[int, Outcome]:
+        """Train the oldest job and return its number and outcome."""
+        job = self.queue[0]
+        with one_thread():
+            outcome = job.run(self.task)
+        self.queue.popleft()
+        return job.number, outcome
+
+    @property
+    def pending(self) -> int:
+        return len(self.queue)
+
+    def close(self) -> None:
+        self.queue.clear()
+
+
+class Workers:
+    """Trains in `count` processes; a worker that dies is replaced and its job tried once more."""
+
+    def __init__(self, task: Task, count: int):
+        self.capacity = count
+        self.task = _transportable(task)
+        self.queue: deque[tuple[Job, int]] = deque()  # with the number of the attempt
+        self.running: dict[Connection, tuple[Job, int] | None] = {}
+        self.processes: dict[Connection, multiprocessing.process.BaseProcess] = {}
+        for _ in range(count):
+            self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self.task), daemon=True)
+        with _quiet_main():
+            process.start()
+        theirs.close()
+        self.processes[ours] = process
+        self.running[ours] = None
+
+    def submit(self, job: Job) -> None:
+        self.queue.append((job, 1))
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        for connection, current in self.running.items():
+            if current is None and self.queue:
+                self.running[connection] = given = self.queue.popleft()
+                try:
+                    connection.send(given[0])
+                except OSError:
+                    pass  # the worker is gone: `next` sees the closed pipe and starts another
+
+    def next(self) -> tuple[int, Outcome]:
+        """Wait for a child to finish; its number and outcome.
+
+        Raises NonlinError if the task itself cannot be used: it would fail for every child.
+        """
+        while True:
+            for ready in wait(list(self.running)):
+                assert isinstance(ready, Connection)
+                current = self.running[ready]
+                try:
+                    answer = ready.recv()
+                except (EOFError, OSError):
+                    lost = self._replace(ready)
+                    if lost is not None:
+                        return lost
+                    continue
+                if isinstance(answer, NonlinError):
+                    raise answer
+                assert current is not None
+                self.running[ready] = None
+                self._hand_out()
+                return current[0].number, answer
+
+    def _replace(self, connection: Connection) -> tuple[int, Outcome] | None:
+        """Start a worker in place of a dead one; a job that killed two workers has failed."""
+        current = self.running.pop(connection)
+        process = self.processes.pop(connection)
+        process.join(timeout=5)
+        connection.close()
+        if current is None:
+            raise SearchError(
+                f"a worker process ended before its first child (exit code {process.exitcode}). "
+                "Run with workers=0 to see why."
+            )
+        self._start()
+        job, attempt = current
+        if attempt >= 2:
+            error = f"the worker process died twice while training it (exit code {process.exitcode})"
+            return job.number, Outcome("failed", error=error)
+        self.queue.appendleft((job, attempt + 1))
+        self._hand_out()
+        return None
+
+    @property
+    def pending(self) -> int:
+        return len(self.queue) + sum(current is not None for current in self.running.values())
+
+    def close(self) -> None:
+        for connection, process in self.processes.items():
+            connection.close()
+            process.terminate()
+        for process in self.processes.values():
+            process.join(timeout=5)
+        self.processes.clear()
+        self.running.clear()
+
+
+Executor = InProcess | Workers
+
+
+def executor(task: Task, workers: int) -> Executor:
+    """`workers` processes, or this process for 0."""
+    return InProcess(task) if workers == 0 else Workers(task, workers)
+
+
+def default_workers() -> int:
+    """One process for each core that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _transportable(task: Task) -> Task | str:
+    """What a worker is sent: a name for tasks of ours, the pickled task for the user's own."""
+    from nonlin.tasks import TASKS
+
+    if TASKS.get(task.name) == task:
+        return task.name
+    try:
+        pickle.dumps(task)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise SearchError(
+            f"task {task.name!r} cannot be sent to worker processes ({error}). Define its build and data "
+            "functions at the top level of a module, or search with workers=0."
+        ) from None
+    return task
+
+
+def _work(connection: Connection, task: Task | str) -> None:
+    """A worker's life: receive jobs, send outcomes, end when the parent's end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        trained = task_by_name(task)
+        while True:
+            connection.send(connection.recv().run(trained))
+    except NonlinError as error:
+        connection.send(error)
+    except (EOFError, OSError):
+        return
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread, so that results do not depend on the number of cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _quiet_main() -> Iterator[None]:
+    """Spawn imports the main script again in the worker; our own command line needs no such import."""
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    ours = file is not None and os.path.basename(file) in ("nonlin", "nonlin.exe", "__main__.py")
+    if not ours:
+        yield
+        return
+    main.__spec__ = None
+    if hasattr(main, "__file__"):
+        del main.__file__
+    try:
+        yield
+    finally:
+        main.__spec__, main.__file__ = spec, file

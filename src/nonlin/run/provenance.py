@@ -1,0 +1,66 @@
+"""Where a result comes from: versions, commit, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import nonlin
+from nonlin.tasks import Data
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, git commit of the source (if it is a checkout), machine and core count."""
+    import numpy
+    import torch
+
+    return {
+        "nonlin": nonlin.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def data_digest(data: Data) -> str:
+    """A short checksum of all parts, so that a study is never continued on other data."""
+    digest = hashlib.sha256()
+    for part in (data.train, data.validation, data.test):
+        for tensor in part:
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _commit() -> str:
+    """The commit of the source tree, with "+" if it was changed since; empty outside a checkout of nonlin."""
+    folder = Path(__file__).resolve().parents[3]
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        head, changed = (
+            subprocess.run(["git", *args], cwd=folder, capture_output=True, text=True, timeout=5, check=True).stdout
+            for args in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head.strip() + ("+" if changed.strip() else "")
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

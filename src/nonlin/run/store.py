@@ -1,0 +1,276 @@
+"""The store: studies and their trials in one SQLite file.
+
+Schema (version 1; readable with datasette, pandas or the sqlite3 shell):
+
+    meta     key, value
+    studies  id, created, config (JSON), provenance (JSON), census (JSON), state (JSON), finished
+    trials   study, number, role, name, formula, key, initial (JSON), rungs (JSON), seed, status,
+             score, loss, epochs, seconds, curves (JSON), parameters (JSON), error, told
+
+A trial is written when it is asked for (status "running") and again when it is finished, in one
+transaction each, so that `kill -9` loses at most the children in flight. `told` marks those whose outcome
+the strategy has been told, together with the strategy's state of that moment.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nonlin.errors import StoreError
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE studies (
+    id INTEGER PRIMARY KEY, created TEXT NOT NULL, config TEXT NOT NULL, provenance TEXT NOT NULL,
+    census TEXT NOT NULL DEFAULT '{}', state TEXT NOT NULL DEFAULT '{}', finished INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE trials (
+    study INTEGER NOT NULL REFERENCES studies(id), number INTEGER NOT NULL, role TEXT NOT NULL,
+    name TEXT NOT NULL, formula TEXT NOT NULL, key TEXT NOT NULL, initial TEXT NOT NULL, rungs TEXT NOT NULL,
+    seed INTEGER NOT NULL, status TEXT NOT NULL, score REAL, loss REAL, epochs INTEGER NOT NULL DEFAULT 0,
+    seconds REAL NOT NULL DEFAULT 0, curves TEXT NOT NULL DEFAULT '{}', parameters TEXT NOT NULL DEFAULT '{}',
+    error TEXT NOT NULL DEFAULT '', told INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (study, number)
+);
+CREATE UNIQUE INDEX one_trial_per_function ON trials (study, key);
+"""
+
+
+@dataclass
+class Trial:
+    """One child network of a study. Also reads like a mapping: ``trial["score"]``, ``dict(trial)``.
+
+    Attributes
+    ----------
+    number : 0, 1, 2, … in the order in which the study asked
+    role : "baseline" a well-known function, "null" a control, "candidate" proposed by the strategy
+    name : what the function is known as, or its formula
+    key : equal for equal functions
+    status : "running", "ok", "stopped", "diverged" or "failed"; see `nonlin.train.Outcome`
+    score, loss : validation accuracy (or R²) and validation loss; NaN if there is none
+    """
+
+    number: int
+    role: str
+    name: str
+    formula: str
+    key: str
+    initial: dict[str, float]
+    rungs: dict[int, float]
+    seed: int
+    status: str = "running"
+    score: float = math.nan
+    loss: float = math.nan
+    epochs: int = 0
+    seconds: float = 0.0
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    parameters: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+
+    def keys(self) -> list[str]:
+        return [item.name for item in fields(self)]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.keys():
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def rank_key(self) -> tuple:
+        """Sorts trials best first: full trainings before stopped ones, then score, loss, number."""
+        order = {"ok": 0, "stopped": 1, "running": 2, "diverged": 3, "failed": 4}[self.status]
+        score = self.score if math.isfinite(self.score) else -math.inf
+        loss = self.loss if math.isfinite(self.loss) else math.inf
+        return (order, -self.epochs if order == 1 else 0, -score, loss, self.number)
+
+
+_JSON = ("initial", "rungs", "curves", "parameters")
+_COLUMNS = tuple(item.name for item in fields(Trial))
+
+
+class Store:
+    """One SQLite file, one writer. `path` None keeps everything in memory.
+
+    Raises
+    ------
+    StoreError : not a store, made by a newer nonlin, read-only, locked, or the disk is full. The file is
+        left as it was.
+    """
+
+    def __init__(self, path: str | Path | None, create: bool = True):
+        self.path = None if path is None else Path(path)
+        self.label = ":memory:" if self.path is None else str(self.path)
+        if self.path is not None:
+            self._check_file(create)
+        with self._errors("open"):
+            self.db = sqlite3.connect(self.label, isolation_level=None, timeout=10)
+            self.db.row_factory = sqlite3.Row
+            self._check_schema(create)
+
+    def _check_file(self, create: bool) -> None:
+        assert self.path is not None
+        if self.path.is_dir():
+            raise StoreError(f"{self.path} is a folder; a store is a file such as {self.path / 'runs.db'}.")
+        if not self.path.exists() and not create:
+            raise StoreError(f"there is no store {self.path}. Make one with: nonlin search --store {self.path}")
+        if not self.path.parent.is_dir():
+            raise StoreError(f"the folder {self.path.parent} of the store {self.path.name} does not exist.")
+        if self.path.exists() and self.path.stat().st_size:
+            with open(self.path, "rb") as file:
+                if file.read(16) != b"SQLite format 3\x00":
+                    raise StoreError(f"{self.path} is not a nonlin store (not an SQLite file); it was not touched.")
+
+    def _check_schema(self, create: bool) -> None:
+        tables = {row[0] for row in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not tables and create:
+            self.db.execute("PRAGMA journal_mode = WAL")
+            self.db.execute("PRAGMA synchronous = NORMAL")
+            self.db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            self.db.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+            return
+        if not {"meta", "studies", "trials"} <= tables:
+            raise StoreError(f"{self.label} is an SQLite file but not a nonlin store; it was not touched.")
+        row = self.db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+        version = row[0] if row else "missing"
+        if version != str(SCHEMA_VERSION):
+            raise StoreError(
+                f"{self.label} has schema version {version}; this nonlin reads version {SCHEMA_VERSION}. "
+                "Install the nonlin that wrote it (pip install -U nonlin), or use another file. It was not touched."
+            )
+        check = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if check != "ok":
+            raise StoreError(f"{self.label} is damaged ({check}); restore it from a backup. It was not touched.")
+        self.db.execute("PRAGMA synchronous = NORMAL")
+
+    @contextmanager
+    def _errors(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            remedies = {
+                "readonly": "Use a file and folder that you may write to.",
+                "full": "Free some space and run the same command again: finished children are kept.",
+                "locked": "Another process writes to it; wait for it or use another file.",
+                "unable to open": "Use a file in a folder that exists and that you may write to.",
+                "malformed": "The file is damaged; restore it from a backup or use another file.",
+                "not a database": "The file is damaged; restore it from a backup or use another file.",
+            }
+            remedy = next((text for word, text in remedies.items() if word in str(error)), "")
+            raise StoreError(f"cannot {action} the store {self.label}: {error}. {remedy}".strip()) from None
+
+    @contextmanager
+    def _transaction(self, action: str) -> Iterator[None]:
+        with self._errors(action):
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
+
+    def close(self) -> None:
+        self.db.close()
+
+    # Studies
+
+    def add_study(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> int:
+        """A new study; returns its id."""
+        with self._transaction("write to"):
+            cursor = self.db.execute(
+                "INSERT INTO studies (created, config, provenance) VALUES (?, ?, ?)",
+                (_now(), json.dumps(config, sort_keys=True), json.dumps(provenance)),
+            )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def find_study(self, config: Mapping[str, Any]) -> int | None:
+        """The id of the study with exactly this configuration."""
+        with self._errors("read"):
+            row = self.db.execute(
+                "SELECT id FROM studies WHERE config = ?", (json.dumps(config, sort_keys=True),)
+            ).fetchone()
+        return row["id"] if row else None
+
+    def study_ids(self) -> list[int]:
+        with self._errors("read"):
+            return [row["id"] for row in self.db.execute("SELECT id FROM studies ORDER BY id")]
+
+    def study(self, study: int) -> dict[str, Any]:
+        """A study's row with config, provenance, census and state decoded."""
+        with self._errors("read"):
+            row = self.db.execute("SELECT * FROM studies WHERE id = ?", (study,)).fetchone()
+        if row is None:
+            known = ", ".join(map(str, self.study_ids())) or "none"
+            raise StoreError(f"{self.label} has no study {study}; it has: {known}.")
+        decoded = {key: json.loads(row[key]) for key in ("config", "provenance", "census", "state")}
+        return {**dict(row), **decoded}
+
+    def set_census(self, study: int, census: Mapping[str, Any]) -> None:
+        with self._transaction("write to"):
+            self.db.execute("UPDATE studies SET census = ? WHERE id = ?", (json.dumps(census), study))
+
+    def finish(self, study: int) -> None:
+        with self._transaction("write to"):
+            self.db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study,))
+
+    # Trials
+
+    def add_trial(self, study: int, trial: Trial) -> None:
+        """Record that a child is about to be trained."""
+        names = ", ".join(_COLUMNS)
+        slots = ", ".join("?" * (len(_COLUMNS) + 1))
+        with self._transaction("write to"):
+            self.db.execute(f"INSERT INTO trials (study, {names}) VALUES ({slots})", (study, *_encode(trial, _COLUMNS)))
+
+    def save_outcome(self, study: int, trial: Trial) -> None:
+        """Record a finished child."""
+        changing = ("status", "score", "loss", "epochs", "seconds", "curves", "parameters", "error")
+        assignments = ", ".join(f"{name} = ?" for name in changing)
+        with self._transaction("write to"):
+            self.db.execute(
+                f"UPDATE trials SET {assignments} WHERE study = ? AND number = ?",
+                (*_encode(trial, changing), study, trial.number),
+            )
+
+    def save_state(self, study: int, told: int, state: Mapping[str, Any]) -> None:
+        """The strategy's state, in which it has been told all trials below number `told`."""
+        with self._transaction("write to"):
+            self.db.execute("UPDATE studies SET state = ? WHERE id = ?", (json.dumps(state), study))
+            self.db.execute("UPDATE trials SET told = 1 WHERE study = ? AND number < ? AND NOT told", (study, told))
+
+    def trials(self, study: int) -> list[Trial]:
+        """All trials in the order in which they were asked."""
+        with self._errors("read"):
+            rows = self.db.execute("SELECT * FROM trials WHERE study = ? ORDER BY number", (study,)).fetchall()
+        return [_decode(row) for row in rows]
+
+
+def _encode(trial: Trial, names: tuple[str, ...]) -> list[Any]:
+    values = [getattr(trial, name) for name in names]
+    return [
+        json.dumps(value) if name in _JSON else None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in zip(names, values, strict=True)
+    ]
+
+
+def _decode(row: sqlite3.Row) -> Trial:
+    values = {name: json.loads(row[name]) if name in _JSON else row[name] for name in _COLUMNS}
+    for name in ("score", "loss"):
+        values[name] = math.nan if values[name] is None else values[name]
+    values["rungs"] = {int(epoch): loss for epoch, loss in values["rungs"].items()}
+    return Trial(**values)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,152 @@
+"""Data in three fixed parts: train, validation (for selection) and test (touched once, at the end)."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nonlin.errors import TaskError
+
+Part = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Inputs and targets of a task.
+
+    Attributes
+    ----------
+    train, validation, test : pairs (x, y); x float of shape (rows, ...), y of shape (rows,) with whole
+        numbers 0 … classes-1 for classification, or floats of shape (rows,) or (rows, outputs) for
+        regression
+    """
+
+    train: Part
+    validation: Part
+    test: Part
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation", "test"):
+            object.__setattr__(self, name, _checked(getattr(self, name), name))
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes, or None for regression."""
+        y = torch.cat([part[1] for part in (self.train, self.validation, self.test)])
+        return None if y.is_floating_point() else int(y.max()) + 1
+
+    @classmethod
+    def from_arrays(
+        cls, x: Any, y: Any, fractions: tuple[float, float] = (0.2, 0.2), seed: int = 0, standardise: bool = True
+    ) -> Data:
+        """Split arrays into train, validation and test, always in the same way for one `seed`.
+
+        Parameters
+        ----------
+        x : (rows, ...) numbers
+        y : (rows,) labels (whole numbers, text, booleans) for classification, floats for regression
+        fractions : shares of the rows for validation and test; each class is split in proportion
+        standardise : scale each feature to mean 0 and deviation 1, measured on the training part alone
+        """
+        from sklearn.model_selection import train_test_split
+
+        x = _numbers(x)
+        y = _targets(y)
+        if len(x) != len(y):
+            raise TaskError(f"x has {len(x)} rows and y has {len(y)}; they must be the same rows.")
+        rows = np.arange(len(x))
+        try:
+            labels = y if y.dtype.kind == "i" else None
+            rest, test = train_test_split(rows, test_size=fractions[1], random_state=seed, stratify=labels)
+            labels = None if labels is None else labels[rest]
+            share = fractions[0] / (1 - fractions[1])
+            train, validation = train_test_split(rest, test_size=share, random_state=seed, stratify=labels)
+        except ValueError as error:
+            raise TaskError(f"these {len(x)} rows cannot be split into train, validation and test: {error}") from None
+        if standardise:
+            mean = x[train].mean(axis=0, keepdims=True)
+            deviation = x[train].std(axis=0, keepdims=True)
+            x = (x - mean) / np.where(deviation > 0, deviation, 1.0)
+        parts = [(x[index].astype(np.float32), y[index]) for index in (train, validation, test)]
+        return cls(*parts)
+
+    @classmethod
+    def from_csv(cls, path: str | Path, target: str, seed: int = 0) -> Data:
+        """Read a CSV file with a header line; `target` is the column to predict, all others are features.
+
+        A target column of whole numbers or text gives classification, one of other numbers regression.
+
+        Raises
+        ------
+        TaskError : file missing, no such column, a cell that is not a number (with its line).
+        """
+        try:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                lines = [row for row in csv.reader(file) if row]
+        except (OSError, UnicodeDecodeError) as error:
+            raise TaskError(f"cannot read {path}: {error}") from None
+        if len(lines) < 2:
+            raise TaskError(f"{path} needs a header line and rows; it has {len(lines)} lines.")
+        header = [name.strip() for name in lines[0]]
+        if target not in header:
+            raise TaskError(f"{path} has no column {target!r}; its columns: {', '.join(header)}.")
+        where = header.index(target)
+        features, targets = [], []
+        for number, row in enumerate(lines[1:], start=2):
+            if len(row) != len(header):
+                raise TaskError(f"{path}, line {number}: {len(row)} cells, but the header has {len(header)}.")
+            targets.append(row[where].strip())
+            try:
+                features.append([float(cell) for index, cell in enumerate(row) if index != where])
+            except ValueError as error:
+                raise TaskError(f"{path}, line {number}: {error}. Features must be numbers.") from None
+        return cls.from_arrays(np.array(features), _column(targets), seed=seed)
+
+
+def _column(cells: list[str]) -> np.ndarray:
+    """Whole numbers as int, other numbers as float, anything else as text."""
+    try:
+        values = np.array([float(cell) for cell in cells])
+    except ValueError:
+        return np.array(cells)
+    return values.astype(np.int64) if np.all(values == np.round(values)) else values
+
+
+def _numbers(x: Any) -> np.ndarray:
+    try:
+        array = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TaskError("x must be an array of numbers, of shape (rows, features) or (rows, ...).") from None
+    if array.ndim < 2 or not array.size:
+        raise TaskError(f"x must have shape (rows, features) or (rows, ...); got {array.shape}.")
+    return array
+
+
+def _targets(y: Any) -> np.ndarray:
+    array = np.asarray(y)
+    if array.dtype.kind in "iuUSOb":
+        return np.unique(array, return_inverse=True)[1].astype(np.int64)
+    return array.astype(np.float32)
+
+
+def _checked(part: Any, name: str) -> Part:
+    try:
+        x, y = (torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value) for value in part)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TaskError(f"the {name} part must be a pair (x, y) of arrays: {error}") from None
+    if len(x) != len(y) or not len(x):
+        raise TaskError(f"the {name} part has {len(x)} inputs and {len(y)} targets.")
+    y = y.float() if y.is_floating_point() else y.long()
+    if x.is_floating_point():
+        x = x.float()
+        if not bool(torch.isfinite(x).all()):
+            raise TaskError(f"the {name} inputs hold NaN or infinite values; clean them first.")
+    if y.is_floating_point() and not bool(torch.isfinite(y).all()):
+        raise TaskError(f"the {name} targets hold NaN or infinite values; clean them first.")
+    return x.contiguous(), y.contiguous()

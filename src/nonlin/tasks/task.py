@@ -1,0 +1,121 @@
+"""A task: a model, data and a training budget, under one name. The plug-in point for a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, Protocol
+
+from torch import nn
+
+from nonlin.errors import TaskError
+from nonlin.expr.module import ActivationModule, Per
+from nonlin.tasks.data import Data
+from nonlin.zoo import Activation
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how a child is trained.
+
+    SGD uses momentum 0.9; Adam and AdamW torch's default betas.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise TaskError(f"budget: {name} must be a whole number above 0, got {value!r}.")
+        if self.optimizer not in OPTIMIZERS:
+            raise TaskError(f"budget: optimizer {self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}.")
+        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+            raise TaskError(
+                f"budget: learning_rate must be above 0 and weight_decay at least 0, got "
+                f"{self.learning_rate!r} and {self.weight_decay!r}."
+            )
+
+
+class ActivationFactory(Protocol):
+    """What a task's `build` receives: call it once for every place in the network."""
+
+    def __call__(self, channels: int | None = None, dim: int = 1) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class Factory:
+    """Makes modules of one activation; trainable parameters are per channel where channels are given."""
+
+    activation: Activation
+    per: Per = "channel"
+
+    def __call__(self, channels: int | None = None, dim: int = 1) -> ActivationModule:
+        """A new module. `channels` and `dim` say where parameters per channel lie in the input."""
+        per: Per = self.per if channels else "tensor"
+        return self.activation.module(per=per, channels=channels, dim=dim)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model and data on which activations are tried.
+
+    Attributes
+    ----------
+    name : what the task is called in stores and reports
+    build : takes an `ActivationFactory` and returns the model; the factory's result is an ``nn.Module``
+    data : a `Data`, or a function without arguments that returns one (called when first needed)
+    budget : how a child is trained
+    designed_for : the activation that `build`'s own weight initialisation suits; other functions have the
+        weights after an activation scaled by the ratio of the gains
+    remark : one line for lists
+    """
+
+    name: str
+    build: Callable[[ActivationFactory], nn.Module]
+    data: Data | Callable[[], Data]
+    budget: Budget = field(default_factory=Budget)
+    designed_for: str = "relu"
+    remark: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise TaskError(f"a task needs a name, got {self.name!r}.")
+        if not callable(self.build):
+            raise TaskError(
+                f"task {self.name}: build must be a function that takes an activation factory and returns an "
+                f"nn.Module, got {type(self.build).__name__}."
+            )
+        if not isinstance(self.data, Data) and not callable(self.data):
+            raise TaskError(
+                f"task {self.name}: data must be a nonlin.Data or a function that returns one, got "
+                f"{type(self.data).__name__}. Data.from_arrays(x, y) and Data.from_csv(path, target) make one."
+            )
+        if not isinstance(self.budget, Budget):
+            raise TaskError(f"task {self.name}: budget must be a nonlin.Budget, got {self.budget!r}.")
+
+    def load(self) -> Data:
+        """The data; loaded once per process."""
+        return _load(self)
+
+    def model(self, factory: ActivationFactory) -> nn.Module:
+        """A new model; TaskError if `build` returns something else."""
+        model: Any = self.build(factory)
+        if not isinstance(model, nn.Module):
+            raise TaskError(f"task {self.name}: build returned {type(model).__name__}, not an nn.Module.")
+        return model
+
+
+@lru_cache(maxsize=8)
+def _load(task: Task) -> Data:
+    data = task.data if isinstance(task.data, Data) else task.data()
+    if not isinstance(data, Data):
+        raise TaskError(f"task {task.name}: data() returned {type(data).__name__}, not a nonlin.Data.")
+    return data
