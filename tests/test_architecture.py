@@ -22,6 +22,7 @@ LAYERS = (
     {"report"},
     {"run"},
     {"cli"},
+    {"__main__"},
 )
 ALLOWED = {
     folder: set().union(*LAYERS[:row]) | {folder} for row, layer in enumerate(LAYERS) for folder in layer

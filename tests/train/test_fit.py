@@ -48,7 +48,7 @@ def test_equals_a_plain_loop():
     # linear layers draw their default initialisation first, as in the task's own build
     torch.manual_seed(1)
     reference = DIGITS.model(Factory(nl.activation("silu")))
-    model.load_state_dict({k: v for k, v in zip(model.state_dict(), reference.state_dict().values(), strict=True)})
+    model.load_state_dict(dict(zip(model.state_dict(), reference.state_dict().values(), strict=True)))
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     data = DIGITS.load()
     order = torch.Generator().manual_seed(1)

@@ -199,7 +199,8 @@ def test_missing_file(tmp_path):
 
 
 def test_aliases_are_unique():
-    rows = '[[activation]]\nname="one"\nformula="x"\naliases=["same"]\n[[activation]]\nname="two"\nformula="x"\naliases=["Same"]\n'
+    row = '[[activation]]\nname="{}"\nformula="x"\naliases=["{}"]\n'
+    rows = row.format("one", "same") + row.format("two", "Same")
     with pytest.raises(CatalogueError, match="already belongs to 'one'"):
         Catalogue(read_entries(rows, "test"))
 

@@ -34,7 +34,7 @@ torch.set_num_threads(1)
 _TEXT = resources.files("nonlin.zoo").joinpath("catalogue.toml").read_text(encoding="utf-8")
 ENTRIES = {entry["name"]: entry for entry in tomllib.loads(_TEXT)["activation"]}
 NAMES = sorted(ENTRIES)
-DRAWS = ("default", "moved")
+CASES = [(name, draw) for name in NAMES for draw in ("default", "moved")] + [("soft_exponential", "negative")]
 ULPS = {torch.float32: 4 * 2.0**-23, torch.float64: 1e-12}
 # Irregular, so that no kink falls on one: 25 sizes with both signs.
 _SIZES = [
@@ -55,9 +55,12 @@ def settings(name: str, draw: str) -> tuple[dict[str, float], dict[str, float]]:
     """The parameters and the constants of one test."""
     entry = ENTRIES[name]
     parameters, constants = entry.get("parameters", {}), entry.get("constants", {})
-    if draw == "moved":
-        parameters = {key: value * 1.25 + 0.125 for key, value in parameters.items()}
-        constants = {key: value * 1.25 + 0.125 for key, value in constants.items()}
+    if draw != "default":  # differently for each, so that none can stand in for another
+        moved = enumerate({**parameters, **constants}.items(), start=1)
+        moved = {key: value * 1.25 + 0.25 * k for k, (key, value) in moved}
+        sign = -1.0 if draw == "negative" else 1.0
+        parameters = {key: sign * moved[key] for key in parameters}
+        constants = {key: moved[key] for key in constants}
     return {key: single(value) for key, value in parameters.items()}, constants
 
 
@@ -158,8 +161,7 @@ def test_reference_covers_catalogue():
 
 
 @pytest.mark.parametrize("dtype", ULPS, ids=["float32", "float64"])
-@pytest.mark.parametrize("draw", DRAWS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "draw"), CASES)
 def test_value_and_derivative(name, draw, dtype):
     value, slope, *_ = compiled(name, draw)(torch.tensor(GRID, dtype=dtype))
     wrong = wrong_places(value, GRID, name, draw, dtype)
@@ -168,8 +170,7 @@ def test_value_and_derivative(name, draw, dtype):
 
 
 @pytest.mark.parametrize("dtype", ULPS, ids=["float32", "float64"])
-@pytest.mark.parametrize("draw", DRAWS)
-@pytest.mark.parametrize("name", [name for name in NAMES if "parameters" in ENTRIES[name]])
+@pytest.mark.parametrize(("name", "draw"), [case for case in CASES if "parameters" in ENTRIES[case[0]]])
 def test_derivative_by_parameters(name, draw, dtype):
     parameters, _ = settings(name, draw)
     _, _, *gradients = compiled(name, draw)(torch.tensor(FEW, dtype=dtype))
@@ -180,8 +181,7 @@ def test_derivative_by_parameters(name, draw, dtype):
 
 
 @pytest.mark.parametrize("dtype", ULPS, ids=["float32", "float64"])
-@pytest.mark.parametrize("draw", DRAWS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "draw"), CASES)
 def test_extreme_inputs(name, draw, dtype):
     limits = torch.finfo(dtype)
     smallest = limits.tiny * limits.eps  # the smallest subnormal number
@@ -203,8 +203,7 @@ def test_finite_everywhere(name, dtype):
         assert bool(result.isfinite().all()), x[~result.isfinite()]
 
 
-@pytest.mark.parametrize("draw", DRAWS)
-@pytest.mark.parametrize("name", sorted(KINKS))
+@pytest.mark.parametrize(("name", "draw"), [case for case in CASES if case[0] in KINKS])
 def test_derivative_at_kinks(name, draw):
     """Between the derivatives on the two sides, which are taken a little beside the kink."""
     places = torch.tensor(kinks(name, draw), dtype=torch.float64)

@@ -61,8 +61,8 @@ SUM = (
     ("softplus(a) - softplus(-a)", "a"),
     ("max(a, b) + min(a, b)", "a + b"),
     # the quotient rule's two terms, which cancel where a is large
-    ("1/(a + b) - a/(a + b)**2", "b/(a + b)**2"),
-    ("1/sqrt(a + b) - a/sqrt(a + b)**3", "b/sqrt(a + b)**3"),
+    ("1/(1 + a) - a/(1 + a)**2", "1/(1 + a)**2"),
+    ("1/sqrt(1 + a) - a/sqrt(1 + a)**3", "1/sqrt(1 + a)**3"),
 )
 
 # Two factors of a product, with a common exponent

@@ -188,8 +188,8 @@ def inline_svg(figure: Figure, description: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
     salt = f"{abs(hash_text(description)):x}"
-    svg = re.sub(r'id="(\w+)"', rf'id="\1-{salt}"', svg)
-    svg = re.sub(r'(href="#|url\(#)(\w+)', rf"\1\2-{salt}", svg)
+    svg = re.sub(r'id="([\w.]+)"', rf'id="\1-{salt}"', svg)
+    svg = re.sub(r'(href="#|url\(#)([\w.]+)', rf"\1\2-{salt}", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     svg = re.sub(r"font: [^;\"]*?(\d[\d.]*)px [^;\"]*", r"font: \1px var(--font)", svg)

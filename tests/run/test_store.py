@@ -1,0 +1,151 @@
+"""The store: what it refuses, and that it leaves alone what it refuses."""
+
+import hashlib
+import json
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from small import TASK
+
+import nonlin as nl
+from nonlin.errors import StoreError
+from nonlin.run import Store, Trial
+
+
+def checksum(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = tmp_path / "a.db"
+    nl.search(TASK, budget=2, store=path).store.close()
+    return path
+
+
+def refuse(path, message):
+    before = checksum(path)
+    for attempt in (lambda: nl.Study.open(path), lambda: nl.search(TASK, budget=3, store=path)):
+        with pytest.raises(StoreError, match=message) as caught:
+            attempt()
+        assert str(path) in str(caught.value)
+    assert checksum(path) == before
+
+
+def test_newer_schema(store):
+    with sqlite3.connect(store) as db:
+        db.execute("UPDATE meta SET value = '99'")
+    db.close()
+    refuse(store, "schema version 99; this nonlin reads version 1")
+
+
+def test_text_file(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes, dear to me")
+    refuse(path, "not a nonlin store")
+
+
+def test_another_database(tmp_path):
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE mine (a)")
+    db.close()
+    refuse(path, "not a nonlin store")
+
+
+@pytest.mark.parametrize("where", [0.0, 0.3, 0.6])
+def test_damaged_file(store, where):
+    content = bytearray(store.read_bytes())
+    start = int(where * len(content)) + 100
+    content[start : start + 3000] = b"\x5a" * min(3000, len(content) - start)
+    store.write_bytes(content)
+    refuse(store, "damaged|malformed|not a nonlin store|not a database")
+
+
+def test_truncated_file(store):
+    store.write_bytes(store.read_bytes()[: store.stat().st_size // 2])
+    refuse(store, "damaged|malformed")
+
+
+def test_folder_and_missing(tmp_path):
+    with pytest.raises(StoreError, match="is a folder"):
+        nl.search(TASK, budget=1, store=tmp_path)
+    with pytest.raises(StoreError, match="does not exist"):
+        nl.search(TASK, budget=1, store=tmp_path / "no" / "a.db")
+    with pytest.raises(StoreError, match="there is no store"):
+        nl.Study.open(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_store_without_a_study(tmp_path):
+    Store(tmp_path / "empty.db").close()
+    with pytest.raises(StoreError, match="no study yet"):
+        nl.Study.open(tmp_path / "empty.db")
+
+
+def test_unknown_study(store):
+    with pytest.raises(StoreError, match=r"no study 7; it has: 1"):
+        nl.Study.open(store, 7)
+
+
+def test_read_only(tmp_path, store):
+    """A store that may not be written: said clearly, and not touched."""
+    before = checksum(store)
+    connection = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
+    opened = Store(store)
+    opened.db.close()
+    opened.db = connection
+    connection.row_factory = sqlite3.Row
+    connection.isolation_level = None
+    with pytest.raises(StoreError, match="readonly.*may write"):
+        opened.add_study({}, {})
+    connection.close()
+    assert checksum(store) == before
+
+
+def test_full_disk(store):
+    """SQLite's own limit on the file's size raises the error of a full disk."""
+    opened = Store(store)
+    pages = opened.db.execute("PRAGMA page_count").fetchone()[0]
+    opened.db.execute(f"PRAGMA max_page_count = {pages}")
+    number = 100
+    with pytest.raises(StoreError, match=r"full.*finished children are kept"):
+        while number < 10_000:
+            opened.add_trial(1, Trial(number, "candidate", "", "x" * 500, str(number), {}, {}, 0))
+            number += 1
+    opened.close()
+    again = nl.Study.open(store)
+    assert again.finished
+    assert len(again.trials()) == 14 + number - 100
+
+
+def test_locked(store):
+    other = sqlite3.connect(store, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    opened = Store(store)
+    opened.db.execute("PRAGMA busy_timeout = 50")
+    with pytest.raises(StoreError, match=r"locked.*Another process"):
+        opened.add_study({}, {})
+    other.execute("ROLLBACK")
+    other.close()
+
+
+def test_readable_by_others(store):
+    with sqlite3.connect(store) as db:
+        names = [row[0] for row in db.execute("SELECT name FROM trials WHERE role = 'baseline' ORDER BY number")]
+        curves = json.loads(db.execute("SELECT curves FROM trials WHERE name = 'relu'").fetchone()[0])
+        assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    db.close()
+    assert names[:3] == ["relu", "gelu", "silu"]
+    assert len(curves["loss"]) == TASK.budget.epochs
+
+
+def test_two_processes_may_read_while_one_writes(store):
+    code = f"import nonlin as nl; print(len(nl.Study.open({str(store)!r}).trials()))"
+    opened = Store(store)
+    opened.db.execute("BEGIN IMMEDIATE")
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    opened.db.execute("ROLLBACK")
+    assert found.stdout.strip() == "14"

@@ -1,0 +1,260 @@
+"""Studies: complete, ranked, resumable after kill -9, the same for any number of workers."""
+
+import dataclasses
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small import DEADLY, TASK
+
+import nonlin as nl
+from nonlin.errors import SearchError, UnknownNameError
+from nonlin.expr import parse
+from nonlin.expr.identity import IdentityIndex
+from nonlin.run import study as study_module
+from nonlin.run.halving import rung_epochs, thresholds
+from nonlin.run.store import Trial
+
+
+def rows(study):
+    """Everything that must not depend on interruptions or workers."""
+    return [
+        (t.number, t.role, t.name, t.formula, t.key, t.status, repr(t.score), repr(t.loss), t.epochs, t.rungs, t.curves)
+        for t in study.trials()
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return nl.search(TASK, budget=40, seed=1)
+
+
+def test_contents(whole):
+    assert whole.finished
+    trials = whole.trials()
+    roles = [trial.role for trial in trials]
+    assert roles.count("baseline") == 7
+    assert roles.count("null") == 5
+    assert roles.count("candidate") == 40
+    assert [trial.number for trial in trials] == list(range(52))
+    assert {"relu", "gelu", "silu", "swish", "linear", "constant"} <= {trial.name for trial in trials}
+    assert all(trial.status in ("ok", "stopped", "diverged") for trial in trials)
+    assert whole.census["expressions"] == 6250
+    assert whole.provenance["torch"]
+
+
+def test_no_function_twice(whole):
+    index = IdentityIndex()
+    assert all(index.add(parse(trial.formula))[1] for trial in whole.trials())
+
+
+def test_trials_read_like_mappings(whole):
+    trial = whole.top(1)[0]
+    assert trial["formula"] == trial.formula
+    row = dict(trial)
+    assert {"formula", "name", "score", "status", "seed", "seconds"} <= set(row)
+    with pytest.raises(KeyError):
+        trial["nothing"]
+
+
+def test_top_is_ordered(whole):
+    top = whole.top(None)
+    full = [trial for trial in top if trial.status == "ok"]
+    assert top[: len(full)] == full
+    assert [(-t.score, t.loss) for t in full] == sorted((-t.score, t.loss) for t in full)
+    assert len(whole.top(3)) == 3
+    assert all(not math.isnan(trial.score) for trial in full)
+
+
+def test_halving_stops_some_and_never_a_control(whole):
+    stopped = [trial for trial in whole.trials() if trial.status == "stopped"]
+    assert stopped
+    assert {trial.role for trial in stopped} == {"candidate"}
+    for trial in stopped:
+        assert trial.curves["loss"][-1] > trial.rungs[trial.epochs]
+    full = nl.search(TASK, budget=40, seed=1, halving=False)
+    assert not [trial for trial in full.trials() if trial.status == "stopped"]
+    assert [t.formula for t in full.trials()] == [t.formula for t in whole.trials()]
+    same = {t.number: t.loss for t in full.trials()}
+    assert all(t.loss == same[t.number] for t in whole.trials() if t.status == "ok")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(whole, workers):
+    assert rows(nl.search(TASK, budget=40, seed=1, workers=workers)) == rows(whole)
+
+
+class StopAfter:
+    """A watcher that interrupts, as Ctrl-C would."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def counted(self, found): ...
+
+    def finished(self, trial, done, total):
+        self.count -= 1
+        if self.count < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("strategy", ["exhaustive", "random"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_interrupted_and_continued_equals_uninterrupted(tmp_path, strategy, workers):
+    whole = nl.search(TASK, budget=30, seed=2, strategy=strategy)
+    path = tmp_path / "a.db"
+    for count in (0, 3, 14, 9) if workers == 0 else (3, 12):
+        with pytest.raises(KeyboardInterrupt):
+            nl.search(TASK, budget=30, seed=2, strategy=strategy, store=path, workers=workers, watcher=StopAfter(count))
+    done = {t.number: t.seconds for t in nl.Study.open(path).trials() if t.status != "running"}
+    assert done
+    study = nl.search(TASK, budget=30, seed=2, strategy=strategy, store=path, workers=workers)
+    assert rows(study) == rows(whole)
+    # nothing finished was trained again
+    assert {t.number: t.seconds for t in study.trials() if t.number in done} == done
+
+
+SCRIPT = """
+import sys; sys.path.insert(0, {folder!r})
+import nonlin as nl
+from small import TASK
+if __name__ == "__main__":
+    nl.search(TASK, budget=60, seed=3, store={store!r}, workers={workers})
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_9(tmp_path, workers):
+    store = tmp_path / "a.db"
+    script = tmp_path / "search.py"
+    script.write_text(SCRIPT.format(folder=str(Path(__file__).parent), store=str(store), workers=workers))
+    process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
+    finished = lambda: _count(store)  # noqa: E731
+    _wait_until(lambda: finished() >= 20, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 20 <= finished() < 72
+    _wait_until(lambda: not _group_alive(process.pid), None)  # the workers end by themselves
+    before = {t.number: t.seconds for t in nl.Study.open(store).trials() if t.status != "running"}
+    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+    study = nl.Study.open(store)
+    assert study.finished
+    assert {t.number: t.seconds for t in study.trials() if t.number in before} == before
+    assert rows(study) == rows(nl.search(TASK, budget=60, seed=3))
+
+
+def _count(store):
+    if not store.exists():
+        return 0
+    try:
+        with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as db:
+            return db.execute("SELECT count(*) FROM trials WHERE status != 'running'").fetchone()[0]
+    except sqlite3.Error:
+        return 0
+
+
+def _wait_until(condition, process, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, "the search ended before it was killed"
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def _group_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_finished_search_is_returned_as_it_is(tmp_path):
+    path = tmp_path / "a.db"
+    first = nl.search(TASK, budget=5, store=path)
+    second = nl.search(TASK, budget=5, store=path)
+    assert (second.id, rows(second)) == (first.id, rows(first))
+    other = nl.search(TASK, budget=6, store=path)
+    assert other.id == first.id + 1
+
+
+def test_changed_task_is_refused(tmp_path):
+    path = tmp_path / "a.db"
+    with pytest.raises(KeyboardInterrupt):
+        nl.search(TASK, budget=5, store=path, watcher=StopAfter(2))
+    study = nl.Study.open(path)
+    study._task = dataclasses.replace(TASK, budget=nl.Budget(epochs=9))
+    with pytest.raises(SearchError, match="Use another store"):
+        study.run()
+    with pytest.raises(SearchError, match="only your script can build"):
+        nl.Study.open(path).run()
+
+
+def test_a_dying_worker_costs_one_child():
+    study = nl.search(DEADLY, budget=30, seed=5, workers=2)
+    failed = [trial for trial in study.trials() if trial.status == "failed"]
+    assert failed
+    assert all("cosh" in trial.formula and "died twice" in trial.error for trial in failed)
+    assert all(("cosh" in trial.formula) == (trial.status == "failed") for trial in study.trials())
+
+
+def test_tasks_that_cannot_travel_say_so():
+    local = dataclasses.replace(TASK, name="local", build=lambda act: None)
+    with pytest.raises(SearchError, match="workers=0"):
+        nl.search(local, budget=1, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"budget": 0}, SearchError, "budget must be a whole number, at least 1; got 0"),
+        ({"workers": -1}, SearchError, "workers"),
+        ({"seed": 1.5}, SearchError, "seed"),
+        ({"per": "layer"}, SearchError, "'layer'"),
+        ({"strategy": "grid"}, UnknownNameError, "exhaustive, random"),
+        ({"space": "core-9"}, UnknownNameError, "core-1"),
+        ({"task": "mnist"}, UnknownNameError, "nonlin tasks"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        nl.search(**({"task": TASK} | arguments))
+
+
+def test_unusable_task_stops_the_search():
+    broken = dataclasses.replace(TASK, name="broken", build=lambda act: 3)
+    with pytest.raises(nl.errors.TaskError, match="not an nn.Module"):
+        nl.search(broken, budget=3)
+
+
+def test_rungs():
+    assert rung_epochs(20) == (2, 5)
+    assert rung_epochs(4) == (1, 2)
+    assert rung_epochs(3) == ()
+
+
+def trial(number, losses, status="ok"):
+    return Trial(number, "candidate", "", "", str(number), {}, {}, 0, status, curves={"loss": losses})
+
+
+def test_thresholds_are_medians_of_those_that_reached_the_rung():
+    full = [trial(n, [0.0, float(n), 0.0, 0.0, float(n)]) for n in range(20)]
+    stopped = [trial(20 + n, [0.0, 100.0], "stopped") for n in range(4)]
+    died = [trial(30, [], "diverged")]
+    assert thresholds(full, 20) == {2: 9.5, 5: 9.5}
+    assert thresholds(full + stopped + died, 20) == {2: 12.0, 5: 9.5}
+    assert thresholds(full[:15], 20) == {}
+    assert thresholds([trial(n, [], "diverged") for n in range(40)], 20) == {}
+
+
+def test_controls_do_not_depend_on_the_budget():
+    from nonlin.strategies import space
+
+    assert study_module._controls(space("core-1"), 0) == study_module._controls(space("core-1"), 0)
+    assert study_module._controls(space("core-1"), 0) != study_module._controls(space("core-1"), 1)
