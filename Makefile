@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard setup.py)
 
 demo: $(STAMP)
 	@mkdir -p demo
-	$(BIN)/nonlin search --task digits-mlp --space core-1 --budget 150 --store demo/digits.db --report demo/report.html --fresh
+	$(BIN)/nonlin search --task digits-mlp --space core-1 --budget 150 --store demo/digits.db --report demo/report.html
 
 test: $(STAMP) check fast
 

@@ -28,7 +28,7 @@ def page(study, tmp_path_factory):
 
 
 class Tags(HTMLParser):
-    VOID = {"meta", "link", "br", "img", "input", "path", "use"}
+    VOID = frozenset({"meta", "link", "br", "img", "input", "path", "use"})
 
     def __init__(self, text):
         super().__init__()

@@ -229,7 +229,7 @@ def test_bad_arguments(arguments, error, message):
 
 def test_unusable_task_stops_the_search():
     broken = dataclasses.replace(TASK, name="broken", build=lambda act: 3)
-    with pytest.raises(nl.errors.TaskError, match="not an nn.Module"):
+    with pytest.raises(nl.errors.TaskError, match=r"not an nn.Module"):
         nl.search(broken, budget=3)
 
 

@@ -152,7 +152,7 @@ def test_bad_budgets(arguments):
 def test_build_must_return_a_module():
     with pytest.raises(TaskError, match="returned int, not an"):
         nl.Task("mine", lambda act: 3, DATA).model(Factory(nl.activation("relu")))
-    with pytest.raises(TaskError, match="returned int, not a nonlin.Data"):
+    with pytest.raises(TaskError, match=r"returned int, not a nonlin.Data"):
         nl.Task("mine", build, lambda: 3).load()
 
 

@@ -72,7 +72,7 @@ def test_parameters_at_the_call():
     f = nl.activation("swish")
     assert f(1.0, beta=0.0) == 0.5
     assert f(torch.ones(2), beta=torch.tensor([0.0, 100.0])).tolist() == pytest.approx([0.5, 1.0])
-    with pytest.raises(NonlinError, match="no parameter 'alpha'.*beta"):
+    with pytest.raises(NonlinError, match=r"no parameter 'alpha'.*beta"):
         f(1.0, alpha=2.0)
 
 

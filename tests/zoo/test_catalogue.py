@@ -26,6 +26,7 @@ from reference import KINKS, LOOSE, LOOSE_PARAMETERS, REFERENCE
 
 from nonlin.expr.codegen import compile_kernel
 from nonlin.expr.derivative import derivative
+from nonlin.expr.operators import FUNCTIONS
 from nonlin.expr.parse import parse
 from nonlin.expr.tree import substitute
 
@@ -150,6 +151,36 @@ def wrong_places(
     assert results.shape == (len(points),)
     pairs = zip(points, results.tolist(), strict=True)
     return [message for x, got in pairs if (message := judge(got, name, draw, x, dtype, *by))]
+
+
+# The data
+
+
+def test_each_name_is_used_once():
+    """Names and aliases are looked up without regard to case, "-", "_" and blanks."""
+    owners = {}
+    for name, entry in ENTRIES.items():
+        for spelling in {plain(text) for text in (name, *entry["aliases"])}:
+            assert owners.setdefault(spelling, name) == name, spelling
+    assert len(ENTRIES) == _TEXT.count("[[activation]]")
+
+
+def plain(text: str) -> str:
+    return text.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entry_is_well_formed(name):
+    entry = ENTRIES[name]
+    assert set(entry) <= {"name", "aliases", "formula", "parameters", "constants", "source", "remark"}
+    assert name == name.lower()
+    assert name.isidentifier()
+    named = {**entry.get("parameters", {}), **entry.get("constants", {})}
+    assert sorted(parse(entry["formula"]).parameters) == sorted(named)
+    assert not set(named) & set(FUNCTIONS)
+    assert entry["source"].strip()
+    assert entry["remark"].endswith(".")
+    assert "\n" not in entry["remark"]
 
 
 # Against mpmath

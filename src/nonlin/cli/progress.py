@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from nonlin.cli.screen import console
-from nonlin.run import Trial
-from nonlin.strategies import Census
+
+if TYPE_CHECKING:
+    from nonlin.run import Trial
+    from nonlin.strategies import Census
 
 
 class Silence:

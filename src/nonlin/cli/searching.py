@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from nonlin.cli.screen import complain
+from nonlin.cli.screen import complain, console, print_json
+from nonlin.errors import NonlinError
+
+if TYPE_CHECKING:
+    from nonlin.run import Study
+    from nonlin.run.local import Executor
+    from nonlin.run.study import Watcher
 
 _WORKERS = typer.Option(None, help="Worker processes; 0 trains in this process. Default: one for each core.")
 _REPORT = typer.Option(None, help="Write the HTML report here when done.")
@@ -39,17 +47,15 @@ def search(
 
     Example: nonlin search --task digits-mlp --space core-1 --budget 300 --store a.db
     """
-    from nonlin.run import search as run_search
-    from nonlin.run.local import default_workers
 
-    count = default_workers() if workers is None else workers
+    def begin(crew: Executor, watcher: Watcher) -> Study:
+        from nonlin.run import search as run_search
 
-    def begin(watcher):
         return run_search(
-            task, space, strategy, budget, seed, store, count, halving, normalise, per, watcher  # type: ignore[arg-type]
+            task, space, strategy, budget, seed, store, crew, halving, normalise, per, watcher  # type: ignore[arg-type]
         )  # fmt: skip
 
-    _run(begin, store, report, number, json)
+    _run(begin, workers, store, report, number, json)
 
 
 def resume(
@@ -64,28 +70,36 @@ def resume(
 
     Example: nonlin resume a.db
     """
-    from nonlin.run import Study
-    from nonlin.run.local import default_workers
 
-    count = default_workers() if workers is None else workers
-    opened = Study.open(store, study)
-    _run(lambda watcher: opened.run(count, watcher), store, report, number, json)
+    def begin(crew: Executor, watcher: Watcher) -> Study:
+        from nonlin.run import Study
+
+        return Study.open(store, study).run(crew, watcher)
+
+    _run(begin, workers, store, report, number, json)
 
 
-def _run(begin, store: Path, report: Path | None, number: int, json: bool) -> None:
+def _run(
+    begin: Callable[[Executor, Watcher], Study],
+    workers: int | None,
+    store: Path,
+    report: Path | None,
+    number: int,
+    json: bool,
+) -> None:
     """Run with progress, then print the list and write the report."""
     from nonlin.cli.progress import Progress, Silence
     from nonlin.cli.results import print_results, results_json
-    from nonlin.cli.screen import console, print_json
+    from nonlin.run import start
+    from nonlin.run.local import default_workers
 
     if report is not None and not report.parent.is_dir():
-        from nonlin.errors import NonlinError
-
         raise NonlinError(f"the folder {report.parent} of the report does not exist.")
     progress = Silence() if json else Progress()
     try:
-        with progress:
-            study = begin(progress)
+        # the workers first, so that they and this process load torch at the same time
+        with start(default_workers() if workers is None else workers) as crew, progress:
+            study = begin(crew, progress)
     except KeyboardInterrupt:
         complain(f"interrupted; what was trained is kept. Continue with: nonlin resume {store}")
         raise typer.Exit(1) from None

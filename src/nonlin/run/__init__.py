@@ -1,6 +1,25 @@
-"""Running: the store, local workers, and the study that joins strategy, training and store."""
+"""Running: the store, local workers, and the study that joins strategy, training and store.
 
-from nonlin.run.store import Store, Trial
-from nonlin.run.study import Study, search
+The names load on first use: workers are started before torch is imported here, so that both sides load it at
+the same time.
+"""
 
-__all__ = ["Store", "Study", "Trial", "search"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nonlin.run.local import start
+    from nonlin.run.store import Store, Trial
+    from nonlin.run.study import Study, search
+
+_HOMES = {"Store": "store", "Trial": "store", "Study": "study", "search": "study", "start": "local"}
+
+__all__ = ["Store", "Study", "Trial", "search", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nonlin.run' has no attribute {name!r}")
+    return getattr(import_module(f"nonlin.run.{_HOMES[name]}"), name)

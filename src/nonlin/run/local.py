@@ -2,6 +2,7 @@
 
 Workers are started by spawn (fork and torch's threads do not mix), train one child at a time on one
 thread, and end by themselves when the parent is gone, however it went: each waits on a pipe of its own.
+This module imports nothing heavy, so that workers can be started before anything else.
 """
 
 from __future__ import annotations
@@ -15,22 +16,43 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
 
 from nonlin.errors import NonlinError, SearchError
-from nonlin.run.job import Job
-from nonlin.tasks import Task
-from nonlin.tasks import task as task_by_name
-from nonlin.train import Outcome
+
+if TYPE_CHECKING:
+    from nonlin.run.job import Job
+    from nonlin.tasks import Task
+    from nonlin.train import Outcome
 
 
-class InProcess:
+def start(workers: int) -> Executor:
+    """`workers` processes, or this process for 0. Close it when done, or use it in a ``with``."""
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
+        raise SearchError(f"workers must be a whole number, at least 0; got {workers!r}.")
+    return Workers(workers) if workers else InProcess()
+
+
+class _Closing:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        raise AssertionError("every executor closes itself")
+
+
+class InProcess(_Closing):
     """Trains in the calling process, one child at a time."""
 
-    capacity = 1
-
-    def __init__(self, task: Task):
-        self.task = task
+    def __init__(self) -> None:
         self.queue: deque[Job] = deque()
+
+    def begin(self, task: Task) -> None:
+        """Take up a task; call it once, before the first job."""
+        self.task = task
 
     def submit(self, job: Job) -> None:
         self.queue.append(job)
@@ -43,35 +65,50 @@ class InProcess:
         self.queue.popleft()
         return job.number, outcome
 
-    @property
-    def pending(self) -> int:
-        return len(self.queue)
-
     def close(self) -> None:
         self.queue.clear()
 
 
-class Workers:
+class Workers(_Closing):
     """Trains in `count` processes; a worker that dies is replaced and its job tried once more."""
 
-    def __init__(self, task: Task, count: int):
-        self.capacity = count
-        self.task = _transportable(task)
+    def __init__(self, count: int):
         self.queue: deque[tuple[Job, int]] = deque()  # with the number of the attempt
         self.running: dict[Connection, tuple[Job, int] | None] = {}
         self.processes: dict[Connection, multiprocessing.process.BaseProcess] = {}
+        self.task = b""
         for _ in range(count):
             self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self.task), daemon=True)
+        process = context.Process(target=_work, args=(theirs,), daemon=True)
         with _quiet_main():
             process.start()
         theirs.close()
         self.processes[ours] = process
         self.running[ours] = None
+
+    def begin(self, task: Task) -> None:
+        """Send the task, with its data loaded, to every worker; call it once, before the first job."""
+        from dataclasses import replace
+
+        try:
+            self.task = pickle.dumps(replace(task, data=task.load()))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise SearchError(
+                f"task {task.name!r} cannot be sent to worker processes ({error}). Define its build and data "
+                "functions at the top level of a module, or search with workers=0."
+            ) from None
+        for connection in self.running:
+            self._send_task(connection)
+
+    def _send_task(self, connection: Connection) -> None:
+        try:
+            connection.send_bytes(self.task)
+        except OSError:
+            pass  # the worker is gone: `next` sees the closed pipe and starts another
 
     def submit(self, job: Job) -> None:
         self.queue.append((job, 1))
@@ -121,17 +158,16 @@ class Workers:
                 "Run with workers=0 to see why."
             )
         self._start()
+        self._send_task(list(self.running)[-1])
         job, attempt = current
         if attempt >= 2:
+            from nonlin.train import Outcome
+
             error = f"the worker process died twice while training it (exit code {process.exitcode})"
             return job.number, Outcome("failed", error=error)
         self.queue.appendleft((job, attempt + 1))
         self._hand_out()
         return None
-
-    @property
-    def pending(self) -> int:
-        return len(self.queue) + sum(current is not None for current in self.running.values())
 
     def close(self) -> None:
         for connection, process in self.processes.items():
@@ -146,43 +182,23 @@ class Workers:
 Executor = InProcess | Workers
 
 
-def executor(task: Task, workers: int) -> Executor:
-    """`workers` processes, or this process for 0."""
-    return InProcess(task) if workers == 0 else Workers(task, workers)
-
-
 def default_workers() -> int:
     """One process for each core that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _transportable(task: Task) -> Task | str:
-    """What a worker is sent: a name for tasks of ours, the pickled task for the user's own."""
-    from nonlin.tasks import TASKS
-
-    if TASKS.get(task.name) == task:
-        return task.name
-    try:
-        pickle.dumps(task)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise SearchError(
-            f"task {task.name!r} cannot be sent to worker processes ({error}). Define its build and data "
-            "functions at the top level of a module, or search with workers=0."
-        ) from None
-    return task
-
-
-def _work(connection: Connection, task: Task | str) -> None:
-    """A worker's life: receive jobs, send outcomes, end when the parent's end of the pipe is closed."""
+def _work(connection: Connection) -> None:
+    """A worker's life: receive the task and then jobs, send outcomes, end when the parent's end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     import torch
 
     torch.set_num_threads(1)
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimizer loads half of torch: do it now
     try:
-        trained = task_by_name(task)
+        task = pickle.loads(connection.recv_bytes())
         while True:
-            connection.send(connection.recv().run(trained))
+            connection.send(connection.recv().run(task))
     except NonlinError as error:
         connection.send(error)
     except (EOFError, OSError):

@@ -22,7 +22,7 @@ from nonlin.expr.identity import IdentityIndex, kind
 from nonlin.expr.module import Per
 from nonlin.run.halving import thresholds
 from nonlin.run.job import Job
-from nonlin.run.local import Executor, executor
+from nonlin.run.local import Executor, InProcess, Workers, start
 from nonlin.run.provenance import data_digest, provenance
 from nonlin.run.ranking import Ranking
 from nonlin.run.store import Store, Trial
@@ -140,8 +140,13 @@ class Study:
             self._task = task_by_name(self.config.task)
         return self._task
 
-    def run(self, workers: int = 0, watcher: Watcher | None = None) -> Study:
+    def run(self, workers: int | Executor = 0, watcher: Watcher | None = None) -> Study:
         """Train what is missing. Interrupting is safe at any moment; calling again continues.
+
+        Parameters
+        ----------
+        workers : processes on this machine, 0 for this process; or what `nonlin.run.start` returned
+        watcher : hears of the progress
 
         Raises
         ------
@@ -151,11 +156,9 @@ class Study:
             return self
         task = self.task
         self._check_same_task(task)
-        crew = executor(task, workers)
-        try:
+        with _crew(workers) as crew:
+            crew.begin(task)
             _Loop(self, task, crew, watcher).run()
-        finally:
-            crew.close()
         self.store.finish(self.id)
         return self
 
@@ -333,7 +336,7 @@ def search(
     budget: int | None = None,
     seed: int = 0,
     store: str | Path | None = None,
-    workers: int = 0,
+    workers: int | Executor = 0,
     halving: bool = True,
     normalise: bool = True,
     per: Per = "channel",
@@ -352,7 +355,7 @@ def search(
     seed : of initial weights, batches and the strategy's choices
     store : file that keeps everything; None for memory only. If it holds a study with this very
         configuration, that study is continued, or returned if it is finished
-    workers : processes on this machine; 0 trains in this process
+    workers : processes on this machine; 0 trains in this process. Or what `nonlin.run.start` returned
     halving : stop children that are worse than half of their predecessors at 10% or 25% of the epochs
     normalise : scale each child's initial weights by its own function's gain
     per : trainable parameters per "channel" or per "tensor"
@@ -364,27 +367,33 @@ def search(
     chosen = task_by_name(task)
     if strategy not in STRATEGIES:
         raise UnknownNameError("strategy", strategy, STRATEGIES)
-    for name, value, least in (("budget", budget, 1), ("workers", workers, 0), ("seed", seed, 0)):
+    for name, value, least in (("budget", budget, 1), ("seed", seed, 0)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
             raise SearchError(f"{name} must be a whole number, at least {least}; got {value!r}.")
     if per not in ("channel", "tensor"):
         raise SearchError(f"per must be 'channel' or 'tensor'; got {per!r}.")
-    data = chosen.load()
-    config = Config(
-        task=chosen.name,
-        space=space_by_name(space).name,
-        strategy=strategy,
-        budget=budget,
-        seed=seed,
-        normalise=normalise,
-        per=per,
-        halving=halving,
-        training=asdict(chosen.budget),
-        data=data_digest(data),
-        rows={"train": len(data.train[0]), "validation": len(data.validation[0]), "test": len(data.test[0])},
-        metric="R²" if data.classes is None else "accuracy",
-    )
+    where = space_by_name(space).name
     opened = Store(store)
-    found = opened.find_study(config.as_dict())
-    id = opened.add_study(config.as_dict(), provenance()) if found is None else found
-    return Study(opened, id, chosen).run(workers, watcher)
+    with _crew(workers) as crew:  # before the data is read: the workers start meanwhile
+        data = chosen.load()
+        config = Config(
+            task=chosen.name,
+            space=where,
+            strategy=strategy,
+            budget=budget,
+            seed=seed,
+            normalise=normalise,
+            per=per,
+            halving=halving,
+            training=asdict(chosen.budget),
+            data=data_digest(data),
+            rows={"train": len(data.train[0]), "validation": len(data.validation[0]), "test": len(data.test[0])},
+            metric="R²" if data.classes is None else "accuracy",
+        )
+        found = opened.find_study(config.as_dict())
+        id = opened.add_study(config.as_dict(), provenance()) if found is None else found
+        return Study(opened, id, chosen).run(crew, watcher)
+
+
+def _crew(workers: int | Executor) -> Executor:
+    return workers if isinstance(workers, InProcess | Workers) else start(workers)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from nonlin.expr import Expr, substitute
 from nonlin.expr.identity import IdentityIndex
-from nonlin.zoo.catalogue import catalogue
+from nonlin.zoo.catalogue import Entry, catalogue
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,21 @@ class Known:
 
 def recognise(expr: Expr) -> tuple[Known, ...]:
     """Every known activation that is this function: as it stands first, then at its initial values."""
-    index, owners = _index(len(catalogue().entries))
+    index, owners = _index(tuple(catalogue().entries.values()))
     key = index.find(expr)
     return tuple(owners[key]) if key is not None else ()
 
 
 @lru_cache(maxsize=2)
-def _index(entries: int) -> tuple[IdentityIndex, dict[str, list[Known]]]:
-    """Keys of all catalogue functions; `entries` makes a registration refresh the index."""
+def _index(entries: tuple[Entry, ...]) -> tuple[IdentityIndex, dict[str, list[Known]]]:
+    """The keys of all known functions, and the names of each key."""
     index = IdentityIndex()
     owners: dict[str, list[Known]] = {}
     found: list[tuple[str, Known]] = []
-    for entry in catalogue().entries.values():
+    for entry in entries:
         act = entry.activation()
         found.append((index.add(act.expr)[0], Known(entry.name)))
-    for entry in catalogue().entries.values():
+    for entry in entries:
         act = entry.activation()
         if act.parameters:
             fixed = substitute(act.expr, act.parameters)
