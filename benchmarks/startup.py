@@ -21,6 +21,7 @@ import sys, time
 from nonlin.run import search
 class Watcher:
     def counted(self, found): ...
+    def restored(self, best, done, total): ...
     def finished(self, trial, done, total):
         print("first child", flush=True)
         raise KeyboardInterrupt

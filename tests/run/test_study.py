@@ -17,8 +17,8 @@ import nonlin as nl
 from nonlin.errors import SearchError, UnknownNameError
 from nonlin.expr import parse
 from nonlin.expr.identity import IdentityIndex
-from nonlin.run import study as study_module
 from nonlin.run.halving import rung_epochs, thresholds
+from nonlin.run.loop import controls
 from nonlin.run.store import Trial
 
 
@@ -97,6 +97,8 @@ class StopAfter:
         self.count = count
 
     def counted(self, found): ...
+
+    def restored(self, best, done, total): ...
 
     def finished(self, trial, done, total):
         self.count -= 1
@@ -256,5 +258,5 @@ def test_thresholds_are_medians_of_those_that_reached_the_rung():
 def test_controls_do_not_depend_on_the_budget():
     from nonlin.strategies import space
 
-    assert study_module._controls(space("core-1"), 0) == study_module._controls(space("core-1"), 0)
-    assert study_module._controls(space("core-1"), 0) != study_module._controls(space("core-1"), 1)
+    assert controls(space("core-1"), 0) == controls(space("core-1"), 0)
+    assert controls(space("core-1"), 0) != controls(space("core-1"), 1)

@@ -27,6 +27,8 @@ class Silence:
 
     def counted(self, found: Census) -> None: ...
 
+    def restored(self, best: Trial, done: int, total: int) -> None: ...
+
     def finished(self, trial: Trial, done: int, total: int | None) -> None: ...
 
 
@@ -61,6 +63,12 @@ class Progress(Silence):
 
     def counted(self, found: Census) -> None:
         self.out.print(f"space: {found}")
+
+    def restored(self, best: Trial, done: int, total: int) -> None:
+        self.best = best
+        self.tenths = 10 * done // total
+        self.bar.update(self.row, completed=done, total=total, note=f"best {best.score:.4f} {escape(best.name)}")
+        self.out.print(f"continuing: {done} of {total} children are in the store")
 
     def finished(self, trial: Trial, done: int, total: int | None) -> None:
         if self.best is None or trial.rank_key() < self.best.rank_key():

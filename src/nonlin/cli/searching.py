@@ -14,7 +14,7 @@ from nonlin.errors import NonlinError
 if TYPE_CHECKING:
     from nonlin.run import Study
     from nonlin.run.local import Executor
-    from nonlin.run.study import Watcher
+    from nonlin.run.loop import Watcher
 
 _WORKERS = typer.Option(None, help="Worker processes; 0 trains in this process. Default: one for each core.")
 _REPORT = typer.Option(None, help="Write the HTML report here when done.")

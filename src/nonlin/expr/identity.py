@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from nonlin.expr.codegen import evaluate_node
-from nonlin.expr.simplify import simplify, sort_key
+from nonlin.expr.collect import sort_key
+from nonlin.expr.simplify import simplify
 from nonlin.expr.tree import Call, Const, Expr, Symbol, call, is_call, substitute, walk
 
 DRAWS = 3
