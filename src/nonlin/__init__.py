@@ -16,6 +16,7 @@ _PUBLIC = {
     "Activation": "nonlin.zoo",
     "activation": "nonlin.zoo",
     "register": "nonlin.zoo",
+    "density": "nonlin.entropy",
     "gain": "nonlin.nn",
     "Budget": "nonlin.tasks",
     "Data": "nonlin.tasks",
@@ -23,10 +24,11 @@ _PUBLIC = {
     "Study": "nonlin.run",
     "search": "nonlin.run",
 }
-_MODULES = ("errors", "expr", "nn", "tasks", "zoo")
+_MODULES = ("entropy", "errors", "expr", "nn", "tasks", "zoo")
 
 if TYPE_CHECKING:
-    from nonlin import errors, expr, nn, tasks, zoo
+    from nonlin import entropy, errors, expr, nn, tasks, zoo
+    from nonlin.entropy import density
     from nonlin.nn import gain
     from nonlin.run import Study, search
     from nonlin.tasks import Budget, Data, Task
@@ -40,6 +42,8 @@ __all__ = [
     "Task",
     "__version__",
     "activation",
+    "density",
+    "entropy",
     "errors",
     "expr",
     "gain",

@@ -105,11 +105,18 @@ def test_constants_and_initial_values():
             nl.activation("swish", beta=bad)
 
 
+@pytest.mark.parametrize(("formula", "value"), [("-x", -2.0), ("x-1", 1.0), ("x - x", 0.0), ("-x-x", -4.0), ("x", 2.0)])
+def test_short_formulas_are_not_names(formula, value):
+    assert nl.activation(formula)(2.0) == value
+
+
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
         ("swich", UnknownNameError, "Did you mean 'swish'"),
         ("no_such_thing", UnknownNameError, "nonlin list"),
+        ("leeky-relu", UnknownNameError, "leaky_relu|leaky relu|leakyrelu"),
+        ("beta", UnknownNameError, "nonlin list"),
         ("", FormulaError, "empty"),
         ("x*foo(x)", FormulaError, "foo"),
         (3, CatalogueError, "got int 3"),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import typer
 
 import nonlin
-from nonlin.cli import catalogue, describe, drawing, listing, results, searching
+from nonlin.cli import catalogue, describe, drawing, entropy, listing, results, searching
 from nonlin.cli.screen import complain
 from nonlin.errors import NonlinError
 
@@ -40,6 +40,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "resume": searching.resume,
     "top": results.top,
     "report": results.report,
+    "derive": entropy.derive,
+    "worst": entropy.worst,
     "tasks": listing.tasks,
     "spaces": listing.spaces,
 }

@@ -44,14 +44,14 @@ def style() -> Iterator[None]:
         yield
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of its own, outside pyplot's global state."""
+def panels(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of its own, outside pyplot's global state, and its axes row by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
+    return figure, list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
 
 
 def curve(act: Activation, low: float, high: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,10 +70,9 @@ def plot_activations(
     ------
     NonlinError : unknown file type, or a folder that does not exist or cannot be written.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise NonlinError(f"cannot write {path}: the file must end with {', '.join(FORMATS)}.")
+    checked_format(path)
     with style():
-        figure, axes = _figure(9.0 if derivative else 5.0, 3.6, 2 if derivative else 1)
+        figure, axes = panels(9.0 if derivative else 5.0, 3.6, columns=2 if derivative else 1)
         shown: list[list[np.ndarray]] = [[], []]
         for number, act in enumerate(acts):
             look: dict[str, Any] = {
@@ -87,12 +86,23 @@ def plot_activations(
                 kept.append(y)
         for ax, title, kept in zip(axes, ("f(x)", "f'(x)"), shown, strict=False):
             ax.set(title=title, xlabel="x", xlim=span)
-            _limit(ax, np.concatenate(kept))
+            limit(ax, np.concatenate(kept))
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(acts), 4))
-        try:
-            figure.savefig(path)
-        except OSError as error:
-            raise NonlinError(f"cannot write {path}: {error.strerror or error}.") from None
+        return save(figure, path)
+
+
+def checked_format(path: Path) -> None:
+    """NonlinError unless the file's ending is one of `FORMATS`; asked before anything is computed."""
+    if path.suffix.lower() not in FORMATS:
+        raise NonlinError(f"cannot write {path}: the file must end with {', '.join(FORMATS)}.")
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write the figure; NonlinError if the file cannot be written."""
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise NonlinError(f"cannot write {path}: {error.strerror or error}.") from None
     return path
 
 
@@ -101,7 +111,7 @@ def _label(act: Activation) -> str:
     return f"{act.name} ({values})" if values else act.name
 
 
-def _limit(ax: Axes, values: np.ndarray) -> None:
+def limit(ax: Axes, values: np.ndarray) -> None:
     """Keep one exploding function from flattening all others: show the middle 96% of values, padded."""
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -118,19 +128,19 @@ def shape_svg(act: Activation, title: str, span: tuple[float, float] = (-4.0, 4.
     """A small picture of f (full line) and f' (dashed)."""
     x, y, slope = curve(act, *span)
     with style():
-        figure, (ax,) = _figure(2.6, 1.9)
+        figure, (ax,) = panels(2.6, 1.9)
         ax.axhline(0, color=FAINT, linewidth=0.8)
         ax.axvline(0, color=FAINT, linewidth=0.8)
         ax.plot(x, slope, color=SECOND, linestyle="--", linewidth=1.3)
         ax.plot(x, y, color=FIRST)
-        _limit(ax, np.concatenate([y, slope]))
+        limit(ax, np.concatenate([y, slope]))
         return inline_svg(figure, f"{title}: the function (full line) and its derivative (dashed)")
 
 
 def lines_svg(series: Sequence[tuple[str, Sequence[float]]], xlabel: str, ylabel: str, log: bool = False) -> str:
     """Curves over epochs 1, 2, ..."""
     with style():
-        figure, (ax,) = _figure(6.4, 3.2)
+        figure, (ax,) = panels(6.4, 3.2)
         for number, (label, values) in enumerate(series):
             ax.plot(
                 range(1, len(values) + 1), values, label=label, color=COLOURS[number % 6],
@@ -150,7 +160,7 @@ def progress_svg(
     points = np.array(scores)
     best = np.fmax.accumulate(points)
     with style():
-        figure, (ax,) = _figure(6.4, 3.2)
+        figure, (ax,) = panels(6.4, 3.2)
         ax.plot(numbers, points, ".", color=FIRST, markersize=4, alpha=0.55, label="candidates")
         ax.plot(numbers, best, color=SECOND, drawstyle="steps-post", label="best so far")
         for number, (label, value) in enumerate(lines):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from nonlin.expr import Call, Expr, parse, substitute
 from nonlin.expr.tree import ONE, call
 from nonlin.zoo.activation import Activation, with_initial
 
+_WORD = re.compile(r"[A-Za-z_]\w*([- ]\w*[A-Za-wyz]\w+)*")  # "relu", "leaky-relu", not "-x" or "x-1"
 _KEYS = {"name", "aliases", "formula", "parameters", "constants", "source", "remark"}
 
 
@@ -257,7 +259,7 @@ def activation(spec: Activation | str, **parameters: float) -> Activation:
     text = spec.strip()
     if entry := catalogue().find(text):
         return entry.activation(parameters)
-    if text != "x" and text.replace("-", "_").replace(" ", "_").isidentifier() and " - " not in text:
+    if text != "x" and _WORD.fullmatch(text):
         raise UnknownNameError(
             "activation", text, catalogue().spellings(),
             "See 'nonlin list', or give a formula of x such as 'x*tanh(x)'.",

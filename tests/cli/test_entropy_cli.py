@@ -1,0 +1,84 @@
+"""`nonlin derive` and `nonlin worst`."""
+
+import json
+
+import numpy as np
+import pytest
+from test_cli import run  # noqa: F401 - a fixture
+
+
+@pytest.fixture
+def samples(tmp_path):
+    path = tmp_path / "pre.npy"
+    np.save(path, np.random.default_rng(0).gamma(2.0, size=(50, 20)))
+    return path
+
+
+def test_derive_relu_arrives_at_crrelu(run):  # noqa: F811
+    code, out, err = run("derive", "relu", "--density", "normal")
+    assert (code, err) == (0, "")
+    assert "u(x) = x*exp(-0.5*x**2)" in out
+    assert "known as crrelu" in out
+    assert "(-1, 2.24084)" in out
+    found = json.loads(run("derive", "relu", "--json", "--eps", "0.02")[1])
+    assert found["name"] == "crrelu"
+    assert found["parameters"] == {"epsilon": 0.02}
+    assert found["entropy"]["after"]["H"] > found["entropy"]["before"]["H"]
+
+
+@pytest.mark.parametrize("formula", ["gelu", "sin(x)"])
+def test_derive_without_inverse(run, formula):  # noqa: F811
+    code, out, _ = run("derive", formula)
+    assert code == 0
+    assert "no inverse" in out
+    assert "misfit" in out
+
+
+def test_derive_shows_latex_and_other_densities(run):  # noqa: F811
+    out = run("derive", "relu", "--latex")[1]
+    assert r"$\eta(x) = x \, e^{-0.5" in out
+    out = run("derive", "relu", "--loc", "1", "--scale", "2")[1]
+    assert "(0.25*x - 0.25)*exp(-0.5*(0.5*x - 0.5)**2)" in out  # (x - mu)/s² exp(-(x - mu)²/2s²)
+
+
+def test_worst(run):  # noqa: F811
+    assert run("worst", "--density", "logistic")[1].startswith("sigmoid: sigmoid(x)")
+    assert "tanh" in run("worst", "--density", "logistic", "--scale", "0.5", "--low", "-1")[1]
+    found = json.loads(run("worst", "--density", "normal", "--fixed", "variance", "--json")[1])
+    assert found["formula"] == "x"
+
+
+def test_worst_of_samples(run, samples, tmp_path):  # noqa: F811
+    code, out, _ = run("worst", "--samples", samples, "-o", tmp_path / "w.png")
+    assert code == 0
+    assert "worst(samples)" in out
+    assert (tmp_path / "w.png").stat().st_size > 5000
+    text = tmp_path / "pre.txt"
+    np.savetxt(text, np.load(samples))
+    assert run("worst", "--samples", text)[0] == 0
+
+
+def test_derive_draws(run, tmp_path):  # noqa: F811
+    assert run("derive", "relu", "-o", tmp_path / "d.svg")[0] == 0
+    assert (tmp_path / "d.svg").read_text().count('<g id="axes_') == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("derive", "nothing_like_it"), "unknown activation"),
+        (("derive", "relu", "--density", "gauss"), "Did you mean 'gaussian'"),
+        (("derive", "relu", "--scale", "-1"), "scale"),
+        (("derive", "relu", "-o", "a.gif"), ".png"),
+        (("derive", "sigmoid", "--density", "logistic"), "maximum"),
+        (("worst", "--low", "3", "--high", "1"), "did you mean low=1, high=3"),
+        (("worst", "--fixed", "mean"), "'variance'"),
+        (("worst", "--samples", "none.npy"), "cannot read samples"),
+        (("worst", "--samples", "none.npy", "--loc", "1"), "leave out --loc"),
+    ],
+)
+def test_bad_input(run, arguments, message):  # noqa: F811
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
