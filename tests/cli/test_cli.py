@@ -134,6 +134,10 @@ def test_plot_default_name(run, tmp_path, monkeypatch):
         (("search", "--per", "layer"), "'layer'"),
         (("search", "--store", "no/such/a.db"), "does not exist"),
         (("search", "--report", "no/such/a.html"), "does not exist"),
+        (("search", "--report", "a.db"), "must end with .html"),
+        (("search", "--seed", "99999999999999999999"), "seed"),
+        (("search", "--engine", "gpu"), "'gpu'"),
+        (("search", "--also", "foo(x)"), "Unknown function 'foo'"),
         (("list", "--activations", "none.toml"), "cannot read the activation file"),
         (("list", "--activations"), "needs a file"),
     ],
@@ -189,6 +193,9 @@ def test_report(run, store, tmp_path):
     code, out, err = run("report", store, "-o", tmp_path / "no" / "r.html")
     assert code == 2
     assert "cannot write the report" in err
+    before = store.read_bytes()
+    assert run("report", store, "-o", store)[0] == 2
+    assert store.read_bytes() == before
 
 
 def test_tasks_and_spaces(run):

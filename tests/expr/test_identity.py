@@ -60,6 +60,12 @@ def test_different(left, right):
     assert index.add(parse(right))[1]
 
 
+def test_any_number_of_parameters():
+    formula = " + ".join(f"b{k}*sin({k}*x)" for k in range(40))
+    assert same_function(parse(formula), parse(formula.replace("b", "c")))
+    assert kind(parse(formula)) == "ordinary"
+
+
 @given(tame_expressions())
 def test_simplified_is_the_same(tree):
     assert same_function(tree, simplify(tree))

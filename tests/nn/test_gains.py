@@ -32,11 +32,16 @@ def test_known(name, value):
     assert nl.gain(name) == pytest.approx(value, abs=6e-6)
 
 
+@pytest.mark.parametrize(("formula", "value"), [("x > 0", math.sqrt(2)), ("floor(x)", 0.866025)])
+def test_jumps(formula, value):
+    assert nl.gain(formula) == pytest.approx(value, abs=6e-6)
+
+
 def test_scaling():
     assert nl.gain("3*x*sigmoid(x)") == pytest.approx(nl.gain("silu") / 3, rel=1e-12)
 
 
-@pytest.mark.parametrize("formula", ["0*x", "sqrt(x)", "exp(x**4)"])
+@pytest.mark.parametrize("formula", ["0*x", "sqrt(x)", "exp(x**4)", "1/x", "tan(x)", "exp(x**2/4)"])
 def test_no_gain(formula):
     with pytest.raises(NonlinError, match="has no gain"):
         nl.gain(formula)

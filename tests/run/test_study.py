@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from small import DEADLY, TASK
+from small import DEADLY, TASK, build
+from torch import nn
 
 import nonlin as nl
-from nonlin.errors import SearchError, UnknownNameError
+from nonlin.errors import SearchError, StoreError, UnknownNameError
 from nonlin.expr import parse
 from nonlin.expr.identity import IdentityIndex
 from nonlin.run.halving import rung_epochs, thresholds
@@ -206,8 +207,62 @@ def test_a_dying_worker_costs_one_child():
     assert all(("cosh" in trial.formula) == (trial.status == "failed") for trial in study.trials())
 
 
+def test_own_functions_stand_among_the_baselines():
+    study = nl.search(TASK, budget=2, also=["x*cos(x)**3", "mish", "relu"])
+    names = [trial.name for trial in study.trials() if trial.role == "baseline"]
+    assert names[-2:] == ["x*cos(x)**3", "mish"]
+    assert names.count("relu") == 1
+
+
+def test_engines_agree():
+    """The compiled core, where it is built, gives the reference's result for nearly every child."""
+    core = nl.search(TASK, budget=20, seed=4, halving=False)
+    torch = nl.search(TASK, budget=20, seed=4, halving=False, engine="torch")
+    assert torch.config.engine == "torch"
+    assert [t.formula for t in core.trials()] == [t.formula for t in torch.trials()]
+    pairs = list(zip(core.trials(), torch.trials(), strict=True))
+    assert all(a.status == b.status for a, b in pairs)
+    close = [a.loss == pytest.approx(b.loss, rel=1e-3) for a, b in pairs if a.status == "ok"]
+    assert sum(close) >= 0.9 * len(close)
+    with pytest.raises(SearchError, match="engine"):
+        nl.search(TASK, engine="gpu")
+
+
+def test_a_store_serves_one_search_at_a_time(tmp_path):
+    path = tmp_path / "a.db"
+
+    class Second(StopAfter):
+        def finished(self, trial, done, total):
+            with pytest.raises(StoreError, match=f"process {os.getpid()} is searching"):
+                nl.search(TASK, budget=3, store=path)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nl.search(TASK, budget=3, store=path, watcher=Second(0))
+    assert nl.search(TASK, budget=3, store=path).finished
+
+
+def test_a_store_that_vanishes_is_an_error(tmp_path):
+    path = tmp_path / "a.db"
+
+    class Remove(StopAfter):
+        def finished(self, trial, done, total):
+            path.unlink(missing_ok=True)
+
+    with pytest.raises(StoreError, match="removed while it was in use"):
+        nl.search(TASK, budget=3, store=path, watcher=Remove(0))
+
+
+def test_a_script_without_guard_is_told_so(tmp_path):
+    script = tmp_path / "bare.py"
+    script.write_text("import nonlin as nl\nnl.search('digits-mlp', budget=1, store='a.db', workers=1)\n")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+
+
 def test_tasks_that_cannot_travel_say_so():
-    local = dataclasses.replace(TASK, name="local", build=lambda act: None)
+    local = dataclasses.replace(TASK, name="local", build=lambda act: build(act))
     with pytest.raises(SearchError, match="workers=0"):
         nl.search(local, budget=1, workers=1)
 
@@ -215,7 +270,7 @@ def test_tasks_that_cannot_travel_say_so():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"budget": 0}, SearchError, "budget must be a whole number, at least 1; got 0"),
+        ({"budget": 0}, SearchError, "budget must be a whole number from 1 to"),
         ({"workers": -1}, SearchError, "workers"),
         ({"seed": 1.5}, SearchError, "seed"),
         ({"per": "layer"}, SearchError, "'layer'"),
@@ -227,6 +282,16 @@ def test_tasks_that_cannot_travel_say_so():
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         nl.search(**({"task": TASK} | arguments))
+
+
+def test_a_model_that_does_not_fit_its_data_stops_the_search():
+    broken = dataclasses.replace(TASK, name="broken", build=build_wrong)
+    with pytest.raises(SearchError, match="cannot be trained: with relu it fails with RuntimeError"):
+        nl.search(broken, budget=3)
+
+
+def build_wrong(act):
+    return nn.Sequential(nn.Linear(3, 8), act(8), nn.Linear(8, 2))
 
 
 def test_unusable_task_stops_the_search():

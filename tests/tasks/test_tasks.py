@@ -93,9 +93,27 @@ def test_csv(tmp_path):
     assert nl.Data.from_csv(regression, target="y").classes is None
 
 
+def test_whole_numbers_as_amounts(tmp_path):
+    path = tmp_path / "counts.csv"
+    path.write_text("a,y\n" + "\n".join(f"{i},{i}" for i in range(30)))
+    with pytest.raises(TaskError, match="kind='regression' reads numbers as amounts"):
+        nl.Data.from_csv(path, target="y")
+    assert nl.Data.from_csv(path, target="y", kind="regression").classes is None
+    with pytest.raises(TaskError, match="'amounts'"):
+        nl.Data.from_csv(path, target="y", kind="amounts")
+    with pytest.raises(TaskError, match="nothing to learn"):
+        nl.Data.from_arrays(np.ones((20, 2)), [1] * 20)
+
+
+def test_a_model_without_the_activation_is_an_error():
+    with pytest.raises(TaskError, match="no activation of the search"):
+        nl.Task("mine", lambda act: nn.Linear(2, 2), DATA).model(Factory(nl.activation("relu")))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("a,a,y\n1,2,3\n", "two columns called 'a'"),
         ("", "0 lines"),
         ("a,b\n", "1 lines"),
         ("a,b\n1,2\n3,x\n", "line 3: could not convert"),

@@ -101,7 +101,9 @@ def broken(act):
 
 
 def test_failure_is_a_result_with_the_reason():
-    outcome = fit(dataclasses.replace(SHORT, name="broken", build=lambda act: nn.Linear(3, 3)), "relu")
+    outcome = fit(
+        dataclasses.replace(SHORT, name="broken", build=lambda act: nn.Sequential(act(), nn.Linear(3, 3))), "relu"
+    )
     assert outcome.status == "failed"
     assert "shapes cannot be multiplied" in outcome.error
 

@@ -200,6 +200,24 @@ def test_broken_files_are_named(tmp_path, text, message):
     assert "mine.toml" in str(caught.value)
 
 
+def test_a_clash_names_the_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[[activation]]\nname = "gelu"\nformula = "x"\n')
+    with pytest.raises(CatalogueError, match=r"mine\.toml: 'gelu' is already known"):
+        load_file(path)
+
+
+@pytest.mark.parametrize("name", ["x", "pi", "cosh"])
+def test_names_with_another_meaning(name):
+    with pytest.raises(CatalogueError, match="means something else"):
+        nl.register(name, "2*x")
+
+
+def test_catalogue_names_are_not_functions_of_formulas():
+    with pytest.raises(FormulaError, match=r"leaky_relu is an activation.*where\(x > 0, x, alpha\*x\)"):
+        nl.activation("2*leaky_relu(x)")
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(CatalogueError, match="cannot read the activation file"):
         load_file(tmp_path / "none.toml")

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from nonlin.cli.screen import console, print_json, table
-from nonlin.errors import UnknownNameError
+from nonlin.errors import NonlinError
 
 
 def list_activations(
@@ -26,7 +26,7 @@ def list_activations(
             if word.lower() in " ".join((entry.name, *entry.aliases, entry.formula, entry.source, entry.remark)).lower()
         ]  # fmt: skip
     if not entries:
-        raise UnknownNameError("activation", " ".join(words), zoo.names(), "See 'nonlin list' without words.")
+        raise NonlinError(f"no activation mentions {' '.join(words)!r}; 'nonlin list' without words shows all.")
     if json:
         rows = [
             {
@@ -42,4 +42,5 @@ def list_activations(
     for entry in entries:
         shown.add_row(entry.name, escape(entry.formula), escape(entry.source))
     console().print(shown)
-    console().print(f"[dim]{len(entries)} activations; 'nonlin show NAME' tells more of one.[/dim]")
+    noun = "activation" if len(entries) == 1 else "activations"
+    console().print(f"[dim]{len(entries)} {noun}; 'nonlin show NAME' tells more of one.[/dim]")

@@ -73,8 +73,10 @@ class Progress(Silence):
     def finished(self, trial: Trial, done: int, total: int | None) -> None:
         if self.best is None or trial.rank_key() < self.best.rank_key():
             self.best = trial
+        if self.fresh == 0:  # the rate counts from the first child on: what came before was loading
+            self.began = time.perf_counter()
         self.fresh += 1
-        rate = self.fresh / max(time.perf_counter() - self.began, 1e-9)
+        rate = (self.fresh - 1) / max(time.perf_counter() - self.began, 1e-9)
         note = f"{rate:.1f} children/s  best {self.best.score:.4f} {escape(self.best.name)}"
         self.bar.update(self.row, completed=done, total=total, note=note)
         if not self.out.is_terminal and total and 10 * done // total > self.tenths:

@@ -82,7 +82,7 @@ def print_results(study: Study, number: int) -> None:
         _add_row(shown, str(rank), trial, ranking.tied(trial))
     controls = [(rank, trial) for rank, trial in ranking.rows[number:] if trial.role != "candidate"]
     if controls:
-        shown.add_row("", "", "", "", "", "", "")
+        shown.add_row("", "[dim]baselines and nulls further down[/dim]", "", "", "", "", "")
         for rank, trial in controls:
             _add_row(shown, str(rank), trial, ranking.tied(trial))
     out.print(shown)

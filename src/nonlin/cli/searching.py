@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from nonlin.cli.screen import complain, console, print_json
-from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
     from nonlin.run import Study
@@ -36,6 +35,8 @@ def search(
     halving: bool = typer.Option(True, help="Stop children worse than half of their predecessors early."),
     normalise: bool = typer.Option(True, help="Scale initial weights by each function's own gain."),
     per: str = typer.Option("channel", help="Trainable parameters per 'channel' or per 'tensor'."),
+    engine: str = typer.Option("auto", help="'torch', 'core' (compiled; multilayer perceptrons), or 'auto'."),
+    also: list[str] = typer.Option([], metavar="F", help="Train this name or formula as a baseline too; may repeat."),
     report: Path = _REPORT,
     number: int = _NUMBER,
     json: bool = typer.Option(False, "--json", help="Print the list as JSON, and no progress."),
@@ -52,8 +53,20 @@ def search(
         from nonlin.run import search as run_search
 
         return run_search(
-            task, space, strategy, budget, seed, store, crew, halving, normalise, per, watcher  # type: ignore[arg-type]
-        )  # fmt: skip
+            task,
+            space,
+            strategy,
+            budget,
+            seed,
+            store,
+            crew,
+            halving,
+            normalise,
+            per,  # type: ignore[arg-type]
+            engine,  # type: ignore[arg-type]
+            also,
+            watcher,
+        )
 
     _run(begin, workers, store, report, number, json)
 
@@ -93,8 +106,10 @@ def _run(
     from nonlin.run import start
     from nonlin.run.local import default_workers
 
-    if report is not None and not report.parent.is_dir():
-        raise NonlinError(f"the folder {report.parent} of the report does not exist.")
+    if report is not None:
+        from nonlin.report.html import checked_path
+
+        checked_path(report)
     progress = Silence() if json else Progress()
     try:
         # the workers first, so that they and this process load torch at the same time

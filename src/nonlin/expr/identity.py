@@ -145,17 +145,17 @@ class _Grid:
         return self.values[node]
 
 
-def _parameter_draws() -> dict[str, Tensor]:
-    """Generic values, with both signs; the first draw is the usual initial value 1. (draws, 1)"""
-    generator = np.random.default_rng(20171016)
-    draws = {}
-    for index in range(16):
+class _ParameterDraws(dict[str, Tensor]):
+    """Generic values with both signs for p0, p1, ..., each of shape (draws, 1)."""
+
+    def __missing__(self, name: str) -> Tensor:
+        generator = np.random.default_rng([20171016, int(name.removeprefix("p"))])
         sizes = generator.uniform(0.35, 1.9, DRAWS) * np.array([1.0, 1.0, -1.0])
-        draws[f"p{index}"] = torch.tensor(sizes).reshape(DRAWS, 1)
-    return draws
+        self[name] = torch.tensor(sizes).reshape(DRAWS, 1)
+        return self[name]
 
 
-_PARAMETER_DRAWS = _parameter_draws()
+_PARAMETER_DRAWS = _ParameterDraws()
 _GRID = _Grid()
 
 

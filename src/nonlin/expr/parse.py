@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from nonlin.errors import FormulaError, suggest
 from nonlin.expr.operators import FUNCTIONS, MAX_EXPONENT
-from nonlin.expr.tree import Const, Expr, Symbol, call, size
+from nonlin.expr.tree import Const, Expr, Symbol, call, is_call, size
 
 MAX_TEXT, MAX_DEPTH, MAX_SIZE = 4000, 100, 1000
 
@@ -91,11 +91,32 @@ def _syntax(text: str) -> ast.Expression:
                 found = text.index(sign)
                 raise FormulaError(text, _ADVICE[sign], found) from None
         message = (error.msg or "invalid syntax").capitalize().rstrip(".")
+        if "decimal literal" in message:
+            message = "A product is written with *, as in 2*x"
         if "Perhaps you forgot a comma" in message or message == "Invalid syntax":
             message = "An operator is missing or misplaced here; products are written with *"
         raise FormulaError(text, f"{message}.", start, length) from None
     except (RecursionError, MemoryError, ValueError, OverflowError):
         raise FormulaError(text, "The formula is nested too deeply or holds too long a number.") from None
+
+
+def _arithmetic(node: Expr) -> float:
+    """The value of arithmetic on numbers; infinite where that overflows, 0 for functions of numbers."""
+    if isinstance(node, Const):
+        return node.value
+    values = [_arithmetic(arg) for arg in node.args]
+    compute = {
+        "add": float.__add__,
+        "sub": float.__sub__,
+        "mul": float.__mul__,
+        "div": float.__truediv__,
+        "pow": math.pow,
+        "neg": float.__neg__,
+    }
+    try:
+        return compute[node.name](*map(float, values)) if is_call(node, *compute) else 0.0  # type: ignore
+    except (ArithmeticError, ValueError):
+        return math.inf
 
 
 class _Reader:
@@ -162,7 +183,7 @@ class _Reader:
             advice = _ADVICE.get(sign, "Only + - * / and ** join two terms.")
             raise self.fail(node, advice)
         left, right = self.read(node.left, depth + 1), self.read(node.right, depth + 1)
-        if isinstance(node.op, ast.Pow) and isinstance(right, Const) and abs(right.value) > MAX_EXPONENT:
+        if isinstance(node.op, ast.Pow) and not right.symbols and not abs(_arithmetic(right)) <= MAX_EXPONENT:
             raise self.fail(node.right, f"Exponents are bounded by {MAX_EXPONENT} in size.")
         return call(_BINARY[type(node.op)], left, right)
 

@@ -50,6 +50,7 @@ def guarded_product(a: Tensor, b: Tensor) -> Tensor:
     In a chain rule a factor that underflowed to 0 meets one that overflowed, as in the derivative
     of tanh(exp(x)) at x = 300; the mathematical product is 0.
     """
+    a, b = (value if isinstance(value, Tensor) else torch.tensor(value) for value in (a, b))
     product = a * b
     vanishes = ((a == 0) & torch.isinf(b)) | ((b == 0) & torch.isinf(a))
     return torch.where(vanishes, torch.zeros_like(product), product)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nonlin.errors import NonlinError
 from nonlin.report.plot import lines_svg, progress_svg, shape_svg
-from nonlin.zoo import activation
+from nonlin.zoo import Activation, activation
 
 if TYPE_CHECKING:
     from nonlin.run import Study, Trial
@@ -29,12 +29,22 @@ def write_report(ranking: Ranking, path: str | Path) -> Path:
     ------
     NonlinError : no child has finished, or the file cannot be written.
     """
-    path = Path(path)
+    path = checked_path(path)
     text = render(ranking)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise NonlinError(f"cannot write the report {path}: {error.strerror or error}.") from None
+    return path
+
+
+def checked_path(path: str | Path) -> Path:
+    """`path`, if a report can be written there: it ends with .html and its folder exists; else NonlinError."""
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise NonlinError(f"cannot write the report {path}: it is HTML, so the file must end with .html.")
+    if not path.parent.is_dir() or path.is_dir():
+        raise NonlinError(f"cannot write the report {path}: its folder does not exist, or it is a folder.")
     return path
 
 
@@ -60,6 +70,7 @@ def render(ranking: Ranking) -> str:
         shown=ROWS,
         controls=[(rank, trial) for rank, trial in ranking.rows if trial.role != "candidate"],
         tied=ranking.tied,
+        margin=ranking.margin,
         shapes=_shapes(ranking),
         progress=_progress(study, ranking),
         curves=_curves(ranking),
@@ -82,10 +93,12 @@ def _rows(ranking: Ranking) -> list[tuple[int, Trial]]:
 
 def _shapes(ranking: Ranking) -> list[tuple[int, Trial, str]]:
     best = [(rank, trial) for rank, trial in ranking.rows if trial.status == "ok"][:SHAPES]
-    return [
-        (rank, trial, shape_svg(activation(trial.formula, **trial.initial), f"rank {rank}, {trial.name}"))
-        for rank, trial in best
-    ]
+    return [(rank, trial, shape_svg(_trained(trial), f"rank {rank}, {trial.name}")) for rank, trial in best]
+
+
+def _trained(trial: Trial) -> Activation:
+    """The function with each parameter at the mean of its trained values over layers and channels."""
+    return activation(trial.formula, **{**trial.initial, **trial.parameters})
 
 
 def _progress(study: Study, ranking: Ranking) -> str:
@@ -147,5 +160,6 @@ def _method(study: Study) -> str:
         f"{training['learning_rate']:g} and batch size {training['batch_size']}; one seed ({config.seed}), which fixes "
         f"initial weights and batches for every function. {gain}{halving} Functions were ranked by validation "
         f"{config.metric}, then by validation loss; test data were not used. "
+        f"Training ran in {'the compiled core' if config.engine == 'core' else 'PyTorch'}. "
         f"Software: nonlin {study.provenance.get('nonlin', '')}."
     )

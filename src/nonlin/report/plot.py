@@ -38,7 +38,8 @@ def style() -> Iterator[None]:
     settings: Any = {
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
         "axes.axisbelow": True, "lines.linewidth": 1.8, "legend.frameon": False, "font.size": 9,
-        "svg.fonttype": "none", "pdf.fonttype": 42, "figure.dpi": 150, "axes.titlesize": 10,
+        "svg.fonttype": "none", "pdf.fonttype": 42, "figure.dpi": 150,
+        "axes.formatter.useoffset": False, "axes.titlesize": 10,
     }  # fmt: skip
     with matplotlib.rc_context(settings):
         yield
@@ -108,7 +109,8 @@ def save(figure: Figure, path: Path) -> Path:
 
 def _label(act: Activation) -> str:
     values = ", ".join(f"{name}={value:g}" for name, value in act.initial)
-    return f"{act.name} ({values})" if values else act.name
+    name = act.name if len(act.name) <= 40 else f"{act.name[:37]}..."
+    return f"{name} ({values})" if values else name
 
 
 def limit(ax: Axes, values: np.ndarray) -> None:
@@ -117,7 +119,7 @@ def limit(ax: Axes, values: np.ndarray) -> None:
     if not finite.size:
         return
     low, high = np.quantile(finite, [0.02, 0.98])
-    spread = max(high - low, 1e-3)
+    spread = max(high - low, 0.1)
     ax.set_ylim(max(finite.min(), low - spread) - 0.06 * spread, min(finite.max(), high + spread) + 0.06 * spread)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nonlin.expr.module import Per
 from nonlin.tasks import Task
-from nonlin.train import Outcome, fit
+from nonlin.train import Outcome, fit, fit_in_core
 from nonlin.zoo import activation
 
 
@@ -22,9 +22,10 @@ class Job:
     normalise: bool
     per: Per
     rungs: Mapping[int, float]
+    engine: str
 
     def run(self, task: Task) -> Outcome:
+        """Train it in the engine that the study settled on."""
         act = activation(self.formula, **self.initial)
-        return fit(
-            task, act, self.seed, normalise=self.normalise, per=self.per, rungs=self.rungs
-        )  # fmt: skip
+        train = fit_in_core if self.engine == "core" else fit
+        return train(task, act, self.seed, normalise=self.normalise, per=self.per, rungs=self.rungs)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from nonlin.train import Outcome
 
 
+_READY = "ready"  # a worker's first message
+
+
 def start(workers: int) -> Executor:
     """`workers` processes, or this process for 0. Close it when done, or use it in a ``with``."""
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
@@ -76,6 +79,7 @@ class Workers(_Closing):
         self.queue: deque[tuple[Job, int]] = deque()  # with the number of the attempt
         self.running: dict[Connection, tuple[Job, int] | None] = {}
         self.processes: dict[Connection, multiprocessing.process.BaseProcess] = {}
+        self.ready: set[Connection] = set()
         self.task = b""
         for _ in range(count):
             self._start()
@@ -139,6 +143,9 @@ class Workers(_Closing):
                     if lost is not None:
                         return lost
                     continue
+                if answer == _READY:
+                    self.ready.add(ready)
+                    continue
                 if isinstance(answer, NonlinError):
                     raise answer
                 assert current is not None
@@ -152,10 +159,10 @@ class Workers(_Closing):
         process = self.processes.pop(connection)
         process.join(timeout=5)
         connection.close()
-        if current is None:
+        if current is None or connection not in self.ready:
             raise SearchError(
-                f"a worker process ended before its first child (exit code {process.exitcode}). "
-                "Run with workers=0 to see why."
+                f"a worker process could not start (exit code {process.exitcode}). Workers import your script again: "
+                'keep the call to nonlin.search under  if __name__ == "__main__":  in a file, or search with workers=0.'
             )
         self._start()
         self._send_task(list(self.running)[-1])
@@ -196,6 +203,7 @@ def _work(connection: Connection) -> None:
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimizer loads half of torch: do it now
     try:
+        connection.send(_READY)
         task = pickle.loads(connection.recv_bytes())
         while True:
             connection.send(connection.recv().run(task))
@@ -203,6 +211,8 @@ def _work(connection: Connection) -> None:
         connection.send(error)
     except (EOFError, OSError):
         return
+    except Exception as error:  # a fault of ours: the same for every child, so the search must not go on
+        connection.send(SearchError(f"a worker process failed: {type(error).__name__}: {error}"))
 
 
 @contextmanager

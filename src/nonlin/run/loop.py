@@ -9,11 +9,12 @@ asks and tells is the same for any number of workers, and after any interruption
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from nonlin.errors import StoreError
+from nonlin.errors import SearchError, StoreError
 from nonlin.expr import Expr, parse
 from nonlin.expr.identity import IdentityIndex, kind
 from nonlin.run.halving import thresholds
@@ -34,6 +35,7 @@ PATIENCE = 20_000  # proposals in a row that bring nothing new, before the space
 BASELINES = ("relu", "gelu", "silu", "swish", "elu", "tanh", "sigmoid")
 NULLS = (("linear", "x"), ("constant", "1"))
 RANDOM_NULLS = 3
+SEPARATOR = ": "  # between name and formula of the activations that a user adds
 
 
 class Watcher(Protocol):
@@ -66,7 +68,7 @@ class Loop:
         self.total: int | None = None  # known once the space is counted
 
     def run(self) -> None:
-        for role, name, formula in controls(self.space, self.config.seed):
+        for role, name, formula in controls(self.space, self.config.seed, self.config.also):
             self._take(parse(formula), role, name)
         if not any(trial.status != "running" for trial in self.trials):
             self._receive()  # something to see before the space is counted
@@ -161,14 +163,26 @@ class Loop:
             config = self.config
             self.crew.submit(
                 Job(
-                    trial.number, trial.formula, trial.initial, trial.seed, config.normalise, config.per, trial.rungs
+                    number=trial.number,
+                    formula=trial.formula,
+                    initial=trial.initial,
+                    seed=trial.seed,
+                    normalise=config.normalise,
+                    per=config.per,
+                    rungs=trial.rungs,
+                    engine=config.engine,
                 )
-            )  # fmt: skip
+            )
 
     def _receive(self) -> None:
         """Store the next finished child, whichever it is."""
         number, outcome = self.crew.next()
         trial = self.trials[number]
+        if outcome.status == "failed" and trial.role == "baseline":
+            raise SearchError(
+                f"task {self.task.name!r} cannot be trained: with {trial.name} it fails with {outcome.error}. "
+                "Mend the task's model, data or loss first."
+            )
         _copy(outcome, trial)
         self.store.save_outcome(self.study.id, trial)
         if self.watcher:
@@ -189,9 +203,10 @@ def _copy(outcome: Outcome, trial: Trial) -> None:
         setattr(trial, name, value)
 
 
-def controls(where: Space, seed: int) -> list[tuple[str, str, str]]:
+def controls(where: Space, seed: int, also: Sequence[str] = ()) -> list[tuple[str, str, str]]:
     """(role, name, formula) of what every study trains beside its candidates."""
     rows = [("baseline", name, activation(name).formula) for name in BASELINES]
+    rows += [("baseline", name, formula) for name, formula in (pair.split(SEPARATOR, 1) for pair in also)]
     rows += [("null", name, formula) for name, formula in NULLS]
     generator = np.random.default_rng([seed, 1])
     seen = IdentityIndex()

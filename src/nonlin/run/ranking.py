@@ -78,4 +78,8 @@ class Ranking:
                 f"Tied with it (marked =): {len(ties) - 1} others within {self.margin:.4f}, which one seed on so many "
                 f"rows cannot tell apart. Baselines among the tied: {among}. Nulls: {', '.join(nulls) or 'none'}."
             )
+        else:
+            lines.append(f"One seed gives no interval for {metric}: small differences between functions mean nothing.")
+        if best.role == "null":
+            lines.append("The best is a null: this task does not show a need for another function, or for any at all.")
         return "\n".join(lines)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from nonlin.errors import StoreError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two searches on one store are the user's to avoid
+    fcntl = None  # type: ignore[assignment]
 
 SCHEMA_VERSION = 1
 
@@ -64,16 +70,16 @@ class Trial:
     role: str
     name: str
     formula: str
-    key: str
-    initial: dict[str, float]
-    rungs: dict[int, float]
+    key: str = field(repr=False)
+    initial: dict[str, float] = field(repr=False)
+    rungs: dict[int, float] = field(repr=False)
     seed: int
     status: str = "running"
     score: float = math.nan
     loss: float = math.nan
     epochs: int = 0
     seconds: float = 0.0
-    curves: dict[str, list[float]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict, repr=False)
     parameters: dict[str, float] = field(default_factory=dict)
     error: str = ""
 
@@ -168,7 +174,35 @@ class Store:
             raise StoreError(f"cannot {action} the store {self.label}: {error}. {remedy}".strip()) from None
 
     @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the store for one running search; StoreError if another process holds it.
+
+        The lock ends with the process, however it ends. It is a file of its own beside the store, since closing
+        any handle of the store itself would drop SQLite's own locks.
+        """
+        if self.path is None or fcntl is None:
+            yield
+            return
+        path = self.path.with_name(f"{self.path.name}-lock")
+        with open(path, "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise StoreError(
+                    f"process {file.read().strip() or 'unknown'} is searching with the store {self.label} just now; "
+                    "wait for it, or use another file."
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+            path.unlink(missing_ok=True)
+
+    @contextmanager
     def _transaction(self, action: str) -> Iterator[None]:
+        if self.path is not None and not self.path.exists():
+            raise StoreError(f"the store {self.label} was removed while it was in use; its results cannot be kept.")
         with self._errors(action):
             self.db.execute("BEGIN IMMEDIATE")
             try:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nonlin.errors import SearchError, StoreError, UnknownNameError
 from nonlin.expr.module import Per
 from nonlin.run.local import Executor, InProcess, Workers, start
-from nonlin.run.loop import Loop, Watcher
+from nonlin.run.loop import SEPARATOR, Loop, Watcher
 from nonlin.run.provenance import data_digest, provenance
 from nonlin.run.ranking import Ranking
 from nonlin.run.store import Store, Trial
@@ -18,13 +18,19 @@ from nonlin.strategies import STRATEGIES
 from nonlin.strategies import space as space_by_name
 from nonlin.tasks import TASKS, Task
 from nonlin.tasks import task as task_by_name
+from nonlin.train import obstacle
+from nonlin.zoo import activation
+
+Engine = Literal["auto", "torch", "core"]
+LARGEST = 2**31 - 1  # of a seed or a budget
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything that determines a study's result, beside the task's own code.
 
-    `training` is the task's budget, `data` a checksum, `rows` the sizes of the three parts, and `metric`
+    `engine` is "torch" or "core", `training` the task's budget, `data` a checksum, `rows` the numbers of
+    targets in the three parts, and `metric`
     what the score is: accuracy or R², on the validation part.
     """
 
@@ -36,6 +42,8 @@ class Config:
     normalise: bool
     per: Per
     halving: bool
+    engine: str
+    also: Sequence[str]
     training: Mapping[str, Any]
     data: str
     rows: Mapping[str, int]
@@ -55,6 +63,9 @@ class Study:
         self.provenance: dict[str, Any] = row["provenance"]
         self.created: str = row["created"]
         self._task = task
+
+    def __repr__(self) -> str:
+        return f"<Study {self.id} of {self.store.label}: {self.config.space} on {self.config.task}>"
 
     @classmethod
     def open(cls, path: str | Path, id: int | None = None) -> Study:
@@ -124,13 +135,18 @@ class Study:
             return self
         task = self.task
         self._check_same_task(task)
-        with _crew(workers) as crew:
+        with self.store.lock(), _crew(workers) as crew:
             crew.begin(task)
             Loop(self, task, crew, watcher).run()
-        self.store.finish(self.id)
+            self.store.finish(self.id)
         return self
 
     def _check_same_task(self, task: Task) -> None:
+        if self.config.engine == "core" and (problem := obstacle(task)):
+            raise SearchError(
+                f"this study was begun with the compiled core, which cannot be used here: {problem}. Its children "
+                "would not be comparable. Install nonlin with a C++ compiler, or use another store."
+            )
         if asdict(task.budget) != dict(self.config.training) or data_digest(task.load()) != self.config.data:
             raise SearchError(
                 f"the data or the training budget of task {task.name!r} are not those this study was begun with; "
@@ -149,6 +165,8 @@ def search(
     halving: bool = True,
     normalise: bool = True,
     per: Per = "channel",
+    engine: Engine = "auto",
+    also: Sequence[str] = (),
     watcher: Watcher | None = None,
 ) -> Study:
     """Search `space` for the activation with the best validation score on `task`.
@@ -168,6 +186,10 @@ def search(
     halving : stop children that are worse than half of their predecessors at 10% or 25% of the epochs
     normalise : scale each child's initial weights by its own function's gain
     per : trainable parameters per "channel" or per "tensor"
+    engine : "torch" for the plain reference, "core" for the compiled core (multilayer perceptrons), "auto"
+        for the core wherever it can train the task. A store remembers which it was
+    also : names or formulas of your own to train as baselines beside the usual ones
+    watcher : an object with the methods of `nonlin.run.loop.Watcher`, which hears of the progress
 
     Returns
     -------
@@ -177,10 +199,14 @@ def search(
     if strategy not in STRATEGIES:
         raise UnknownNameError("strategy", strategy, STRATEGIES)
     for name, value, least in (("budget", budget, 1), ("seed", seed, 0)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise SearchError(f"{name} must be a whole number, at least {least}; got {value!r}.")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (whole and least <= value <= LARGEST):
+            raise SearchError(f"{name} must be a whole number from {least} to {LARGEST}; got {value!r}.")
     if per not in ("channel", "tensor"):
         raise SearchError(f"per must be 'channel' or 'tensor'; got {per!r}.")
+    if engine not in ("auto", "torch", "core"):
+        raise SearchError(f"engine must be 'auto', 'torch' or 'core'; got {engine!r}.")
+    added = [f"{act.name}{SEPARATOR}{act.formula}" for act in map(activation, also)]
     where = space_by_name(space).name
     opened = Store(store)
     with _crew(workers) as crew:  # before the data is read: the workers start meanwhile
@@ -194,14 +220,24 @@ def search(
             normalise=normalise,
             per=per,
             halving=halving,
+            engine=_engine(engine, chosen),
+            also=added,
             training=asdict(chosen.budget),
             data=data_digest(data),
-            rows={"train": len(data.train[0]), "validation": len(data.validation[0]), "test": len(data.test[0])},
+            rows={name: getattr(data, name)[1].numel() for name in ("train", "validation", "test")},
             metric="R²" if data.classes is None else "accuracy",
         )
         found = opened.find_study(config.as_dict())
         id = opened.add_study(config.as_dict(), provenance()) if found is None else found
         return Study(opened, id, chosen).run(crew, watcher)
+
+
+def _engine(wanted: Engine, task: Task) -> str:
+    """ "torch" or "core"; SearchError if the core is asked for and cannot train the task."""
+    problem = "" if wanted == "torch" else obstacle(task)
+    if wanted == "core" and problem:
+        raise SearchError(f"the core cannot train task {task.name!r}: {problem}. Use engine='torch'.")
+    return "torch" if wanted == "torch" or problem else "core"
 
 
 def _crew(workers: int | Executor) -> Executor:

@@ -40,7 +40,7 @@ class Census:
     def __str__(self) -> str:
         return (
             f"{self.expressions:,} expressions, {self.distinct:,} distinct functions: {self.constant} constant, "
-            f"{self.affine} affine, {self.undefined} never finite on part of |x| ≤ 3, "
+            f"{self.affine} affine, {self.undefined} not finite on part of |x| ≤ 3, "
             f"{len(self.worth_training):,} worth training"
         )
 

@@ -3,9 +3,12 @@
 from nonlin.errors import UnknownNameError
 from nonlin.tasks.data import Data
 from nonlin.tasks.digits import DIGITS_MLP
+from nonlin.tasks.tabular import TABULAR_CANCER
 from nonlin.tasks.task import ActivationFactory, Budget, Factory, Task
+from nonlin.tasks.text import CHARS_GPT
+from nonlin.tasks.vision import DIGITS_CNN, DIGITS_VIT
 
-TASKS: dict[str, Task] = {task.name: task for task in (DIGITS_MLP,)}
+TASKS: dict[str, Task] = {task.name: task for task in (DIGITS_MLP, DIGITS_CNN, DIGITS_VIT, TABULAR_CANCER, CHARS_GPT)}
 
 
 def task(name: str | Task) -> Task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from nonlin.errors import TaskError
 
 Part = tuple[Tensor, Tensor]
+Kind = Literal["auto", "classification", "regression"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +23,10 @@ class Data:
 
     Attributes
     ----------
-    train, validation, test : pairs (x, y); x float of shape (rows, ...), y of shape (rows,) with whole
-        numbers 0 … classes-1 for classification, or floats of shape (rows,) or (rows, outputs) for
-        regression
+    train, validation, test : pairs (x, y); x of shape (rows, ...), floats, or whole numbers for a model
+        that embeds them; y whole numbers 0 … classes-1 of shape (rows,) for classification, or
+        (rows, positions) for one class at each position (language models), or floats of shape (rows,) or
+        (rows, outputs) for regression
     """
 
     train: Part
@@ -43,7 +45,13 @@ class Data:
 
     @classmethod
     def from_arrays(
-        cls, x: Any, y: Any, fractions: tuple[float, float] = (0.2, 0.2), seed: int = 0, standardise: bool = True
+        cls,
+        x: Any,
+        y: Any,
+        fractions: tuple[float, float] = (0.2, 0.2),
+        seed: int = 0,
+        standardise: bool = True,
+        kind: Kind = "auto",
     ) -> Data:
         """Split arrays into train, validation and test, always in the same way for one `seed`.
 
@@ -52,12 +60,13 @@ class Data:
         x : (rows, ...) numbers
         y : (rows,) labels (whole numbers, text, booleans) for classification, floats for regression
         fractions : shares of the rows for validation and test; each class is split in proportion
+        kind : "classification", "regression", or "auto": classification for whole numbers and text
         standardise : scale each feature to mean 0 and deviation 1, measured on the training part alone
         """
         from sklearn.model_selection import train_test_split
 
         x = _numbers(x)
-        y = _targets(y)
+        y = _targets(y, kind)
         if len(x) != len(y):
             raise TaskError(f"x has {len(x)} rows and y has {len(y)}; they must be the same rows.")
         rows = np.arange(len(x))
@@ -68,7 +77,12 @@ class Data:
             share = fractions[0] / (1 - fractions[1])
             train, validation = train_test_split(rest, test_size=share, random_state=seed, stratify=labels)
         except ValueError as error:
-            raise TaskError(f"these {len(x)} rows cannot be split into train, validation and test: {error}") from None
+            reason = str(error).split(":")[0].split(" The least")[0]
+            raise TaskError(
+                f"these {len(x)} rows with {len(np.unique(y))} different targets cannot be split into train, "
+                f"validation and test ({reason}). Whole numbers and text are read as classes; kind='regression' "
+                "reads numbers as amounts."
+            ) from None
         if standardise:
             mean = x[train].mean(axis=0, keepdims=True)
             deviation = x[train].std(axis=0, keepdims=True)
@@ -77,10 +91,11 @@ class Data:
         return cls(*parts)
 
     @classmethod
-    def from_csv(cls, path: str | Path, target: str, seed: int = 0) -> Data:
+    def from_csv(cls, path: str | Path, target: str, seed: int = 0, kind: Kind = "auto") -> Data:
         """Read a CSV file with a header line; `target` is the column to predict, all others are features.
 
-        A target column of whole numbers or text gives classification, one of other numbers regression.
+        A target column of whole numbers or text gives classification, one of other numbers regression; `kind`
+        ("classification" or "regression") overrides that.
 
         Raises
         ------
@@ -96,6 +111,8 @@ class Data:
         header = [name.strip() for name in lines[0]]
         if target not in header:
             raise TaskError(f"{path} has no column {target!r}; its columns: {', '.join(header)}.")
+        if repeated := [name for name in header if header.count(name) > 1]:
+            raise TaskError(f"{path} has two columns called {repeated[0]!r}.")
         where = header.index(target)
         features, targets = [], []
         for number, row in enumerate(lines[1:], start=2):
@@ -106,7 +123,7 @@ class Data:
                 features.append([float(cell) for index, cell in enumerate(row) if index != where])
             except ValueError as error:
                 raise TaskError(f"{path}, line {number}: {error}. Features must be numbers.") from None
-        return cls.from_arrays(np.array(features), _column(targets), seed=seed)
+        return cls.from_arrays(np.array(features), _column(targets), seed=seed, kind=kind)
 
 
 def _column(cells: list[str]) -> np.ndarray:
@@ -128,9 +145,17 @@ def _numbers(x: Any) -> np.ndarray:
     return array
 
 
-def _targets(y: Any) -> np.ndarray:
+def _targets(y: Any, kind: Kind) -> np.ndarray:
     array = np.asarray(y)
-    if array.dtype.kind in "iuUSOb":
+    if kind not in ("auto", "classification", "regression"):
+        raise TaskError(f"kind={kind!r} is not known; use 'auto', 'classification' or 'regression'.")
+    if kind == "regression":
+        if array.dtype.kind not in "iufb":
+            raise TaskError(f"regression needs targets that are numbers; y holds {array.dtype}.")
+        return array.astype(np.float32)
+    if array.dtype.kind in "iuUSOb" or kind == "classification":
+        if len(np.unique(array)) < 2:
+            raise TaskError("all targets are the same; there is nothing to learn.")
         return np.unique(array, return_inverse=True)[1].astype(np.int64)
     return array.astype(np.float32)
 

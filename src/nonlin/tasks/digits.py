@@ -6,12 +6,11 @@ proportion.
 
 from __future__ import annotations
 
-import math
-
 from torch import nn
 
 from nonlin.tasks.data import Data
 from nonlin.tasks.task import ActivationFactory, Budget, Task
+from nonlin.tasks.weights import he_for_relu
 
 
 def digits_data() -> Data:
@@ -28,10 +27,7 @@ def build_mlp(activation: ActivationFactory) -> nn.Module:
     model = nn.Sequential(
         nn.Linear(64, 64), activation(64), nn.Linear(64, 64), activation(64), nn.Linear(64, 10)
     )  # fmt: skip
-    for index, layer in enumerate(part for part in model if isinstance(part, nn.Linear)):
-        scale = 1.0 if index == 0 else math.sqrt(2.0)
-        nn.init.normal_(layer.weight, std=scale / math.sqrt(layer.in_features))
-        nn.init.zeros_(layer.bias)
+    he_for_relu(model)
     return model
 
 

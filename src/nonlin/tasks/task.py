@@ -110,6 +110,11 @@ class Task:
         model: Any = self.build(factory)
         if not isinstance(model, nn.Module):
             raise TaskError(f"task {self.name}: build returned {type(model).__name__}, not an nn.Module.")
+        if isinstance(factory, Factory) and not any(isinstance(part, ActivationModule) for part in model.modules()):
+            raise TaskError(
+                f"task {self.name}: the model has no activation of the search in it. build receives a function, here "
+                "called act: put act(channels) wherever a non-linearity stands."
+            )
         return model
 
 

@@ -114,18 +114,30 @@ def task_loss(output: Tensor, target: Tensor) -> Tensor:
     """Mean cross-entropy for whole-number targets, mean squared error for floats."""
     if target.is_floating_point():
         return F.mse_loss(output.reshape(target.shape), target)
-    return F.cross_entropy(output, target)
+    return F.cross_entropy(*_decisions(output, target))
+
+
+def _decisions(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes in dimension 1, where torch looks for them.
+
+    A language model's logits (rows, positions, classes) and targets (rows, positions) become
+    (rows·positions, classes) and (rows·positions,); whatever else is returned as it is.
+    """
+    if target.dim() > 1 and output.shape[:-1] == target.shape:
+        return output.flatten(0, -2), target.flatten()
+    return output, target
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Mean loss, and accuracy (classification) or R² (regression)."""
+    """Mean loss, and accuracy (classification; of all positions alike) or R² (regression)."""
     model.eval()
     outputs = torch.cat([model(part) for part in x.split(_EVALUATION_BATCH)])
     loss = float(task_loss(outputs, y))
     if y.is_floating_point():
         return loss, 1.0 - loss / max(float(y.var(unbiased=False)), 1e-30)
-    return loss, float((outputs.argmax(dim=1) == y).float().mean())
+    logits, labels = _decisions(outputs, y)
+    return loss, float((logits.argmax(dim=1) == labels).float().mean())
 
 
 def trained_parameters(model: nn.Module) -> dict[str, float]:

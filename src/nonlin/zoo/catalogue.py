@@ -27,6 +27,7 @@ from typing import Any
 
 from nonlin.errors import CatalogueError, FormulaError, UnknownNameError
 from nonlin.expr import Call, Expr, parse, substitute
+from nonlin.expr.operators import FUNCTIONS
 from nonlin.expr.tree import ONE, call
 from nonlin.zoo.activation import Activation, with_initial
 
@@ -84,7 +85,7 @@ class Catalogue:
         if entry.name in self.entries and not replace and self.entries[entry.name] != entry:
             raise CatalogueError(
                 f"{entry.name!r} is already known as {self.entries[entry.name].formula}. "
-                "Choose another name, or pass replace=True."
+                "Choose another name; register(..., replace=True) replaces it for this process."
             )
         self.entries[entry.name] = entry
         for spelling in (entry.name, *entry.aliases):
@@ -120,8 +121,7 @@ def catalogue() -> Catalogue:
     text = resources.files("nonlin.zoo").joinpath("catalogue.toml").read_text(encoding="utf-8")
     known = Catalogue(read_entries(text, "catalogue.toml"))
     if (path := user_file()).is_file():
-        for entry in read_entries(_read(path), str(path)):
-            known.add(entry)
+        _add_all(known, path)
     return known
 
 
@@ -136,9 +136,16 @@ def user_file() -> Path:
 
 def load_file(path: str | Path) -> list[str]:
     """Add the activations of a TOML file for this process; returns their names."""
-    entries = read_entries(_read(Path(path)), str(path))
+    return _add_all(catalogue(), Path(path))
+
+
+def _add_all(known: Catalogue, path: Path) -> list[str]:
+    entries = read_entries(_read(path), str(path))
     for entry in entries:
-        catalogue().add(entry)
+        try:
+            known.add(entry)
+        except CatalogueError as error:
+            raise CatalogueError(f"{path}: {error} (Or remove that entry from the file.)") from None
     return [entry.name for entry in entries]
 
 
@@ -197,6 +204,8 @@ def make_entry(
 ) -> Entry:
     """A checked entry: the name is a name, the formula reads, the numbers belong to it."""
     origin = origin or name
+    if (name in FUNCTIONS and not formula.replace(" ", "").startswith(f"{name}(x")) or name in ("x", "pi"):
+        raise CatalogueError(f"{origin}: {name!r} means something else in formulas; choose another name.")
     if not name.replace("-", "_").replace("_", "a").isalnum() or not name.isascii() or name[0].isdigit():
         raise CatalogueError(f"{origin}: {name!r} is not a name; use letters, digits and _.")
     try:
@@ -264,7 +273,14 @@ def activation(spec: Activation | str, **parameters: float) -> Activation:
             "activation", text, catalogue().spellings(),
             "See 'nonlin list', or give a formula of x such as 'x*tanh(x)'.",
         )  # fmt: skip
-    tree = parse(text)
+    try:
+        tree = parse(text)
+    except FormulaError as error:
+        called = error.text[error.start : error.start + error.length]
+        if error.message.startswith("Unknown function") and (entry := catalogue().find(called)):
+            message = f"{called} is an activation and not a function of formulas; write it out: {entry.formula}"
+            raise FormulaError(error.text, message, error.start, error.length) from None
+        raise
     act = Activation(str(tree), tree, tuple((name, 1.0) for name in tree.parameters))
     return with_initial(act, parameters)
 

@@ -1,0 +1,106 @@
+// The C interface of the core. Every pointer is the caller's; nothing is kept after a call returns.
+#pragma once
+
+#include <stdint.h>
+
+#define NL_EXPORT __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Raised whenever a structure or a signature below changes; library.py refuses another number.
+#define NONLIN_INTERFACE 1
+
+// An expression as instructions. One instruction is seven numbers: opcode, destination, second destination
+// (or 0), operands a, b, c (registers; 0 where unused), immediate. Registers: 0 is x, then the parameters,
+// the constants, the outputs, temporary ones.
+typedef struct {
+  const int32_t* code;  // (instructions, 7)
+  const double* constants;
+  int32_t instructions, parameters, constant_count, outputs, registers;
+} nl_program;
+
+enum { NL_FLOAT32 = 0, NL_FLOAT64 = 1 };
+enum { NL_OK = 0, NL_NO_MEMORY = 1, NL_BAD_ARGUMENT = 2 };
+
+NL_EXPORT int32_t nl_interface(void);
+NL_EXPORT int32_t nl_opcode_count(void);
+NL_EXPORT const char* nl_opcode_name(int32_t opcode);
+NL_EXPORT const char* nl_isa(void);  // "avx512", "avx2" or "base": what the calls below run on
+// Choose an instruction set by name, for tests; 0 if this machine or build has not got it.
+NL_EXPORT int32_t nl_use_isa(const char* name);
+
+// K programs over K rows. Row k of `x` holds `count` elements and is evaluated with programs[k].
+typedef struct {
+  int32_t dtype, children, threads;
+  int32_t per_channel;       // 0: one value per parameter; 1: one per channel
+  int64_t count;             // elements of x per child
+  int64_t channels, inner;   // a row has shape (count / (channels*inner), channels, inner)
+  const nl_program* programs;     // (children)
+  const void* x;                  // (children, count)
+  const void* const* parameters;  // per child: (parameters) or (parameters, channels); may be null
+  // Values: outputs[j] is (children, count), or null to drop output j of every child.
+  void* const* outputs;
+  int32_t output_count;
+  // Products with an incoming gradient, instead of `outputs`: output 0 is df/dx, output 1 + p is df/dp.
+  const void* gradient;                  // (children, count), or null
+  void* gradient_x;                      // (children, count): gradient * df/dx
+  void* const* gradient_parameters;      // per child: sums of gradient * df/dp, shaped like parameters
+} nl_activation_call;
+
+NL_EXPORT int32_t nl_activate(const nl_activation_call* call);
+
+// A multilayer perceptron: linear, activation, linear, ..., linear.
+typedef struct {
+  int32_t dtype, layers;       // layers: linear ones
+  const int64_t* widths;       // (layers + 1): inputs, hidden ..., outputs
+  int32_t bias;                // 0 or 1
+  int32_t per_channel;         // activation parameters per channel of each hidden layer
+  int32_t loss;                // 0 cross-entropy, 1 mean squared error
+  int32_t optimiser;           // 0 SGD, 1 Adam, 2 AdamW
+  double beta1, beta2, eps, weight_decay, momentum;
+  int32_t nesterov;
+  double clip;                 // largest norm of the gradient; 0 for none
+  const double* schedule;      // (last_epoch*steps per epoch) factors of the learning rate, or null
+  int64_t batch;               // rows per step; the last batch of an epoch may be smaller
+  int64_t order_length;        // rows used per epoch
+  int64_t first_epoch, last_epoch;  // train epochs first_epoch ... last_epoch - 1
+  int64_t train_rows, valid_rows;
+  const void *train_x, *valid_x;    // (rows, inputs)
+  const void *train_y, *valid_y;    // classes: (rows) int64; otherwise (rows, outputs)
+} nl_mlp;
+
+// One child. `weights`, `first` and `second` are flat, in torch's order and layout: per linear layer the
+// weight (out, in) and the bias (out), followed for a hidden layer by its activation's parameters.
+typedef struct {
+  const nl_program* value;       // output: f
+  const nl_program* derivatives; // outputs: f, df/dx, df/dp ...
+  void *weights, *first, *second;
+  const int64_t* order;          // (last_epoch, order_length) row numbers
+  double learning_rate;
+  int64_t steps;                 // in and out: optimiser steps taken
+  int32_t status;                // in and out: 0 running, 1 diverged (nothing is done)
+  int64_t diverged_epoch;        // out, where it diverged
+  double *train_loss, *valid_loss, *valid_accuracy;  // (last_epoch); entries of the epochs run are set
+} nl_child;
+
+NL_EXPORT int32_t nl_train_mlp(const nl_mlp* network, nl_child* children, int32_t count, int32_t threads);
+
+// K matrix products c = start + a*b. All matrices are dense and row-major; those of child k begin at
+// k*stride elements (0: shared by all).
+typedef struct {
+  int32_t dtype, threads;
+  int32_t a_transposed;  // a is (inner, rows) instead of (rows, inner)
+  int32_t b_transposed;  // b is (columns, inner) instead of (inner, columns)
+  int64_t children, rows, columns, inner;
+  const void *a, *b, *start;  // start: (columns), added to every row, or null
+  int64_t a_stride, b_stride, start_stride;
+  void* c;  // (children, rows, columns)
+} nl_product;
+
+NL_EXPORT int32_t nl_multiply(const nl_product* product);
+
+#ifdef __cplusplus
+}
+#endif

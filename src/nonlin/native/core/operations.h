@@ -1,0 +1,354 @@
+// One function per instruction: a loop over a tile. A destination may be the same memory as an operand.
+
+template <class T>
+struct Operands {
+  T *out, *second;
+  const T *a, *b, *c;
+  int64_t n;
+  int32_t immediate;
+};
+
+// Defines the loop `out[i] = expression` in terms of a, b, c.
+#define NONLIN_ELEMENTWISE(name, expression)                  \
+  template <class T>                                          \
+  void operation_##name(const Operands<T>& o) {               \
+    T* const out = o.out;                                     \
+    const T *const as = o.a, *const bs = o.b, *const cs = o.c; \
+    const int64_t n = o.n;                                    \
+    NONLIN_INDEPENDENT                                        \
+    for (int64_t i = 0; i < n; ++i) out[i] = (expression);    \
+  }
+#define A as[i]
+#define B bs[i]
+#define C cs[i]
+
+// the unused pointers of the macro
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-variable"
+
+NONLIN_ELEMENTWISE(copy, A)
+NONLIN_ELEMENTWISE(pass_nan, A == A ? B : A)
+NONLIN_ELEMENTWISE(add, A + B)
+NONLIN_ELEMENTWISE(sub, A - B)
+NONLIN_ELEMENTWISE(mul, A* B)
+NONLIN_ELEMENTWISE(div, A / B)
+NONLIN_ELEMENTWISE(neg, -A)
+NONLIN_ELEMENTWISE(square, A* A)
+NONLIN_ELEMENTWISE(lt, A < B ? T(1) : T(0))
+NONLIN_ELEMENTWISE(le, A <= B ? T(1) : T(0))
+NONLIN_ELEMENTWISE(gt, A > B ? T(1) : T(0))
+NONLIN_ELEMENTWISE(ge, A >= B ? T(1) : T(0))
+NONLIN_ELEMENTWISE(where, A != T(0) ? B : C)
+NONLIN_ELEMENTWISE(heaviside, (A > T(0) ? T(1) : T(0)) + B * (A == T(0) ? T(1) : T(0)))
+NONLIN_ELEMENTWISE(relu, A < T(0) ? T(0) : A)
+NONLIN_ELEMENTWISE(abs, absolute(A))
+NONLIN_ELEMENTWISE(sign, (A > T(0) ? T(1) : T(0)) - (A < T(0) ? T(1) : T(0)))
+NONLIN_ELEMENTWISE(floor, round_down(A))
+NONLIN_ELEMENTWISE(exp, exponential(A))
+NONLIN_ELEMENTWISE(expm1, exponential_m1(A))
+NONLIN_ELEMENTWISE(log, logarithm(A))
+NONLIN_ELEMENTWISE(log1p, logarithm_1p(A))
+NONLIN_ELEMENTWISE(sqrt, square_root(A))
+NONLIN_ELEMENTWISE(decay, exponential(-absolute(A)))
+NONLIN_ELEMENTWISE(sigmoid, (A < T(0) ? B : T(1)) * reciprocal(T(1) + B))
+NONLIN_ELEMENTWISE(sigmoid_neg, (A < T(0) ? T(1) : B) * reciprocal(T(1) + B))
+NONLIN_ELEMENTWISE(softplus, (A < T(0) ? T(0) : A) + log1p_of_decay(B))
+NONLIN_ELEMENTWISE(sech, (A + A) * reciprocal(T(1) + small_square(A)))
+NONLIN_ELEMENTWISE(tanh, hyperbolic_tangent(A, B))
+NONLIN_ELEMENTWISE(asin, arc_sine(A))
+NONLIN_ELEMENTWISE(acos, arc_cosine(A))
+NONLIN_ELEMENTWISE(atan, arc_tangent(A))
+NONLIN_ELEMENTWISE(sinh, hyperbolic_sine(A))
+NONLIN_ELEMENTWISE(cosh, hyperbolic_cosine(A))
+NONLIN_ELEMENTWISE(asinh, inverse_hyperbolic_sine(A))
+NONLIN_ELEMENTWISE(acosh, inverse_hyperbolic_cosine(A))
+NONLIN_ELEMENTWISE(atanh, inverse_hyperbolic_tangent(A))
+NONLIN_ELEMENTWISE(erf, error_function(A))
+NONLIN_ELEMENTWISE(erfc, complementary_error_function(A))
+NONLIN_ELEMENTWISE(gaussian, gaussian(A))
+NONLIN_ELEMENTWISE(Phi, normal_cdf(A, B))
+NONLIN_ELEMENTWISE(phi, A* T(INVERSE_ROOT_2PI))
+
+#pragma GCC diagnostic pop
+#undef A
+#undef B
+#undef C
+
+template <class T>
+void operation_sigmoids(const Operands<T>& o) {
+  T *const out = o.out, *const second = o.second;
+  const T *const as = o.a, *const bs = o.b;
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < o.n; ++i) {
+    const T a = as[i], e = bs[i], large = reciprocal(T(1) + e), small = e * large;
+    out[i] = a < T(0) ? small : large;
+    second[i] = a < T(0) ? large : small;
+  }
+}
+
+template <class T>
+void operation_sinh_cosh(const Operands<T>& o) {
+  T *const out = o.out, *const second = o.second;
+  const T* const as = o.a;
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < o.n; ++i) {
+    T sine, cosine;
+    hyperbolic_both(as[i], sine, cosine);
+    out[i] = sine;
+    second[i] = cosine;
+  }
+}
+
+template <class T>
+void operation_mul0(const Operands<T>& o) {
+  T* const out = o.out;
+  const T *const as = o.a, *const bs = o.b;
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < o.n; ++i) {
+    const T a = as[i], b = bs[i], product = a * b;
+    const bool undefined = product != product;                  // 0*inf, or a NaN came in
+    out[i] = (undefined & (a == a) & (b == b)) ? T(0) : product;
+  }
+}
+
+template <class T>
+void operation_max(const Operands<T>& o) {
+  T* const out = o.out;
+  const T *const as = o.a, *const bs = o.b;
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < o.n; ++i) {
+    const T a = as[i], b = bs[i], larger = a > b ? a : b;  // b if either is NaN
+    out[i] = a == a ? larger : a;
+  }
+}
+
+template <class T>
+void operation_min(const Operands<T>& o) {
+  T* const out = o.out;
+  const T *const as = o.a, *const bs = o.b;
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < o.n; ++i) {
+    const T a = as[i], b = bs[i], smaller = a < b ? a : b;
+    out[i] = a == a ? smaller : a;
+  }
+}
+
+// ---- powers -------------------------------------------------------------------------------------------
+
+// By squaring, in double, so that 64 factors cost no digits in float.
+template <class T>
+void operation_power_whole(const Operands<T>& o) {
+  const uint32_t exponent = o.immediate < 0 ? 0u - uint32_t(o.immediate) : uint32_t(o.immediate);
+  if (sizeof(T) == 8 && (exponent > 4 || o.immediate < -2)) {  // there, squaring would lose digits of a double
+    for (int64_t i = 0; i < o.n; ++i) o.out[i] = power_general(o.a[i], T(o.immediate));
+    return;
+  }
+  double base[BLOCK], result[BLOCK];
+  for (int64_t start = 0; start < o.n; start += BLOCK) {
+    const int64_t n = o.n - start < BLOCK ? o.n - start : BLOCK;
+    for (int64_t i = 0; i < n; ++i) base[i] = o.a[start + i], result[i] = 1.0;
+    for (uint32_t rest = exponent;;) {
+      if (rest & 1)
+        for (int64_t i = 0; i < n; ++i) result[i] *= base[i];
+      if (!(rest >>= 1)) break;
+      for (int64_t i = 0; i < n; ++i) base[i] *= base[i];
+    }
+    if (o.immediate < 0)
+      for (int64_t i = 0; i < n; ++i) result[i] = 1.0 / result[i];
+    for (int64_t i = 0; i < n; ++i) o.out[start + i] = T(result[i]);
+  }
+}
+
+NONLIN_INLINE void power_loop(float* out, const float* as, const float* bs, int64_t n) {
+  int unusual = 0;
+  for (int64_t i = 0; i < n; ++i)
+    unusual |= !(as[i] > 0.0f) | !(as[i] < float(INFINITE)) | !(absolute(bs[i]) < float(INFINITE));
+  if (unusual) {
+    for (int64_t i = 0; i < n; ++i) out[i] = power_general(as[i], bs[i]);
+    return;
+  }
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) out[i] = power_positive(as[i], bs[i]);
+}
+
+NONLIN_INLINE void power_loop(double* out, const double* as, const double* bs, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = power_general(as[i], bs[i]);
+}
+
+template <class T>
+void operation_power(const Operands<T>& o) {
+  power_loop(o.out, o.a, o.b, o.n);
+}
+
+// ---- trigonometric ------------------------------------------------------------------------------------
+
+// Whether some argument is beyond the reach of `reduce`. NaN is not: it comes out as NaN.
+NONLIN_INLINE bool far_away(const float* as, int64_t n) {
+  int far = 0;
+  for (int64_t i = 0; i < n; ++i) far |= absolute(as[i]) > float(TRIGONOMETRIC_LIMIT);
+  return far;
+}
+NONLIN_INLINE bool far_away(const double*, int64_t) { return false; }  // always the C library
+
+#define NONLIN_TRIGONOMETRIC(name, near, library)                                       \
+  template <class T>                                                                    \
+  void operation_##name(const Operands<T>& o) {                                         \
+    T* const out = o.out;                                                               \
+    const T* const as = o.a;                                                            \
+    if (far_away(as, o.n)) {                                                            \
+      for (int64_t i = 0; i < o.n; ++i) out[i] = T(library(double(as[i])));             \
+      return;                                                                           \
+    }                                                                                   \
+    NONLIN_INDEPENDENT                                                                  \
+    for (int64_t i = 0; i < o.n; ++i) out[i] = near(as[i]);                             \
+  }
+NONLIN_TRIGONOMETRIC(sin, sine, __builtin_sin)
+NONLIN_TRIGONOMETRIC(cos, cosine, __builtin_cos)
+NONLIN_TRIGONOMETRIC(tan, tangent, __builtin_tan)
+
+NONLIN_INLINE void sine_and_cosine(double x, double& s, double& c) {
+  s = __builtin_sin(x);
+  c = __builtin_cos(x);
+}
+
+NONLIN_INLINE void sin_cos_loop(float* sines, float* cosines, const float* as, int64_t n) {
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) {
+    const Turn t = reduce(as[i]);
+    const double s = sine_kernel(t.r), c = cosine_kernel(t.r);
+    sines[i] = float(turned_sine(s, c, t.quadrant));
+    cosines[i] = float(turned_sine(s, c, t.quadrant + 1));
+  }
+}
+NONLIN_INLINE void sin_cos_loop(double* sines, double* cosines, const double* as, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sine_and_cosine(as[i], sines[i], cosines[i]);
+}
+
+template <class T>
+void operation_sin_cos(const Operands<T>& o) {
+  if (far_away(o.a, o.n)) {
+    for (int64_t i = 0; i < o.n; ++i) {
+      double s, c;
+      sine_and_cosine(o.a[i], s, c);
+      o.out[i] = T(s), o.second[i] = T(c);
+    }
+    return;
+  }
+  sin_cos_loop(o.out, o.second, o.a, o.n);
+}
+
+// Spherical Bessel function: power series for |a| < order + 1, upward recurrence beyond [DLMF 10.53.1 and
+// 10.51.1]. n <= BLOCK numbers; `far` asks for the C library's sine and cosine.
+NONLIN_INLINE void spherical_block(const double* a, double* out, int64_t n, int order, bool far) {
+  const double border = order + 1.0;
+  double factorial = 1.0;
+  for (int k = 3; k <= 2 * order + 1; k += 2) factorial *= k;
+  double term[BLOCK], half_square[BLOCK], lower[BLOCK], current[BLOCK], large[BLOCK];
+  int outside = 0, inside = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const bool within = absolute(a[i]) < border;
+    const double small = within ? a[i] : 0.0;
+    inside |= within, outside |= !within;
+    large[i] = within ? border : a[i];
+    half_square[i] = 0.5 * small * small;
+    term[i] = 1.0 / factorial;
+    current[i] = small;
+  }
+  for (int k = 0; k < order; ++k)
+    for (int64_t i = 0; i < n; ++i) term[i] *= current[i];
+  for (int64_t i = 0; i < n; ++i) out[i] = term[i];
+  if (inside)
+    for (int k = 1; k < 14 + order; ++k) {
+      const double factor = -1.0 / (k * (2.0 * order + 2.0 * k + 1.0));
+      for (int64_t i = 0; i < n; ++i) {
+        term[i] *= half_square[i] * factor;
+        out[i] += term[i];
+      }
+    }
+  if (!outside) return;
+  if (far)
+    for (int64_t i = 0; i < n; ++i) sine_and_cosine(large[i], current[i], lower[i]);
+  else
+    for (int64_t i = 0; i < n; ++i) current[i] = sin_wide(large[i]), lower[i] = cos_wide(large[i]);
+  for (int64_t i = 0; i < n; ++i) lower[i] /= large[i], current[i] /= large[i];
+  for (int k = 0; k < order; ++k)
+    for (int64_t i = 0; i < n; ++i) {
+      const double next = (2 * k + 1) / large[i] * current[i] - lower[i];
+      lower[i] = current[i];
+      current[i] = next;
+    }
+  for (int64_t i = 0; i < n; ++i) out[i] = absolute(a[i]) < border ? out[i] : current[i];
+}
+
+template <class T>
+NONLIN_INLINE void spherical_loop(T* out, const T* as, int64_t n, int order) {
+  const bool far = sizeof(T) == 8 || far_away(as, n);
+  double a[BLOCK], value[BLOCK];
+  for (int64_t start = 0; start < n; start += BLOCK) {
+    const int64_t length = n - start < BLOCK ? n - start : BLOCK;
+    for (int64_t i = 0; i < length; ++i) a[i] = double(as[start + i]);
+    spherical_block(a, value, length, order, far);
+    for (int64_t i = 0; i < length; ++i) out[start + i] = T(value[i]);
+  }
+}
+
+template <class T>
+void operation_spherical_j(const Operands<T>& o) {
+  spherical_loop(o.out, o.a, o.n, o.immediate);
+}
+
+// sinc and its derivative's j_1: for float the quotients themselves, which lose no digits of a float in double
+// but for j_1 near 0.
+NONLIN_INLINE double sinc_of(double a, double sine) { return a == 0.0 ? 1.0 : sine / a; }
+NONLIN_INLINE double j1_of(double a, double sinc, double cosine) {
+  const double z = a * a;
+  const double near = a * (1.0 / 3 - z * (1.0 / 30 - z * (1.0 / 840 - z * (1.0 / 45360))));
+  return absolute(a) < 0.1 ? near : (sinc - cosine) / a;
+}
+
+NONLIN_INLINE void sinc_loop(float* out, const float* as, int64_t n) {
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) out[i] = float(sinc_of(as[i], sin_wide(as[i])));
+}
+NONLIN_INLINE void sinc_loop(double* out, const double* as, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = sinc_of(as[i], __builtin_sin(as[i]));
+}
+
+template <class T>
+void operation_sinc(const Operands<T>& o) {
+  if (far_away(o.a, o.n))
+    spherical_loop(o.out, o.a, o.n, 0);
+  else
+    sinc_loop(o.out, o.a, o.n);
+}
+
+NONLIN_INLINE void sincs_loop(float* out, float* second, const float* as, int64_t n) {
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) {
+    const double a = as[i];
+    const Turn t = reduce(a);
+    const double s = sine_kernel(t.r), c = cosine_kernel(t.r);
+    const double j0 = sinc_of(a, turned_sine(s, c, t.quadrant));
+    out[i] = float(j0);
+    second[i] = float(j1_of(a, j0, turned_sine(s, c, t.quadrant + 1)));
+  }
+}
+// In double j_1 needs its series up to 2.
+NONLIN_INLINE void sincs_loop(double* out, double* second, const double* as, int64_t n) {
+  double a[BLOCK];
+  for (int64_t start = 0; start < n; start += BLOCK) {
+    const int64_t length = n - start < BLOCK ? n - start : BLOCK;
+    memcpy(a, as + start, size_t(length) * sizeof(double));
+    sinc_loop(out + start, a, length);
+    spherical_loop(second + start, a, length, 1);
+  }
+}
+
+template <class T>
+void operation_sincs(const Operands<T>& o) {
+  if (!far_away(o.a, o.n)) return sincs_loop(o.out, o.second, o.a, o.n);
+  T a[TILE];
+  memcpy(a, o.a, size_t(o.n) * sizeof(T));
+  spherical_loop(o.out, a, o.n, 0);
+  spherical_loop(o.second, a, o.n, 1);
+}

@@ -1,0 +1,165 @@
+"""Training a multilayer perceptron's child in the compiled core: the same result as `fit`, about ten times faster.
+
+The task's own `build` makes the model, with the same weights as for `fit`; only the loop over batches runs in
+the core, with the same batches. Sums are added in another order, so results agree to the noise of float32.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from nonlin import native
+from nonlin.expr.module import ActivationModule, Per
+from nonlin.nn.initialise import match_gain
+from nonlin.tasks import Factory, Task
+from nonlin.train.fit import fit, trained_parameters
+from nonlin.train.outcome import Outcome, Status
+from nonlin.zoo import Activation, activation
+
+
+@lru_cache(maxsize=8)
+def obstacle(task: Task) -> str:
+    """Why the core cannot train this task's model; empty if it can."""
+    if not native.available():
+        return native.reason()
+    data = task.load()
+    if data.train[0].dim() != 2 or not data.train[0].is_floating_point() or data.train[1].dim() > 2:
+        return "its inputs are not rows of numbers"
+    if data.classes is not None and data.train[1].dim() != 1:
+        return "it has more than one target a row"
+    model = task.model(Factory(activation("prelu")))
+    widths = _widths(model)
+    if widths is None:
+        return "its model is not a Sequential of Linear layers with an activation between each two"
+    if widths[0] != data.train[0].shape[1] or widths[-1] < (data.classes or 1):
+        return "its layers do not fit its data"
+    if task.budget.weight_decay:
+        return "weight decay spares the activations' parameters, which the core does not"
+    return ""
+
+
+def _widths(model: nn.Module) -> tuple[int, ...] | None:
+    """Widths of Linear, activation, Linear, ..., Linear; None for any other model."""
+    if not isinstance(model, nn.Sequential) or len(model) % 2 == 0:
+        return None
+    widths: list[int] = []
+    for index, part in enumerate(model):
+        if index % 2:
+            if not isinstance(part, ActivationModule):
+                return None
+        elif type(part) is not nn.Linear or part.bias is None:
+            return None
+        else:
+            widths += [part.in_features, part.out_features] if index == 0 else [part.out_features]
+    return tuple(widths)
+
+
+def _per(model: nn.Sequential, widths: tuple[int, ...]) -> Per | None:
+    """How the activation's parameters are laid out; None if not the same way in every layer."""
+    parts = [part for part in model if isinstance(part, ActivationModule)]
+    if all(part.per == "tensor" or not part.parameter_names for part in parts):
+        return "tensor"
+    if all(part.per == "channel" and part.channels == width for part, width in zip(parts, widths[1:], strict=False)):
+        return "channel"
+    return None
+
+
+@lru_cache(maxsize=8)
+def _data(task: Task) -> native.Data:
+    parts = []
+    for x, y in (task.load().train, task.load().validation):
+        targets = y.numpy() if not y.is_floating_point() else y.reshape(len(y), -1).numpy()
+        parts += [np.ascontiguousarray(x.numpy()), np.ascontiguousarray(targets)]
+    return native.Data(*parts)
+
+
+@lru_cache(maxsize=8)
+def _order(rows: int, epochs: int, seed: int) -> np.ndarray:
+    """The batches of `fit`: row numbers in the order of use, (epochs, rows)."""
+    generator = torch.Generator().manual_seed(seed)
+    return np.stack([torch.randperm(rows, generator=generator).numpy() for _ in range(epochs)])
+
+
+def fit_in_core(
+    task: Task,
+    act: Activation,
+    seed: int = 0,
+    *,
+    normalise: bool = True,
+    per: Per = "channel",
+    rungs: Mapping[int, float] | None = None,
+) -> Outcome:
+    """What `fit` does, in the compiled core; arguments and result are the same.
+
+    A function or layout that the core does not know is trained by `fit`.
+    """
+    begin = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = task.model(Factory(act, per))
+    widths = _widths(model)
+    layout = _per(model, widths) if widths and isinstance(model, nn.Sequential) else None
+    function = native.function(act.expr, tuple(act.parameters))
+    if obstacle(task) or widths is None or layout is None or not function.supported:
+        return fit(task, act, seed, normalise=normalise, per=per, rungs=rungs)
+    if normalise:
+        match_gain(model, act, task.load().train[0][:2], activation(task.designed_for))
+    budget = task.budget
+    network = native.Network(
+        widths,
+        per=layout,
+        loss="mse" if task.load().classes is None else "cross-entropy",
+        optimiser=budget.optimizer,
+        momentum=0.9 if budget.optimizer == "sgd" else 0.0,
+    )
+    weights = parameters_to_vector(model.parameters()).detach().numpy()
+    order = _order(len(task.load().train[0]), budget.epochs, seed)
+    child = native.Child(function, weights, order, budget.learning_rate)
+    stopped = _train(network, child, _data(task), budget.batch_size, rungs or {})
+    vector_to_parameters(torch.from_numpy(weights), model.parameters())
+    outcome = _outcome(child, task, stopped)
+    outcome.parameters = trained_parameters(model)
+    outcome.seconds = time.perf_counter() - begin
+    return outcome
+
+
+def _train(
+    network: native.Network, child: native.Child, data: native.Data, batch: int, rungs: Mapping[int, float]
+) -> bool:
+    """Train from rung to rung; whether the child was stopped at one."""
+    epochs, first = len(child.order), 0
+    for last in [*sorted(epoch for epoch in rungs if epoch < epochs), epochs]:
+        native.train_mlp(network, [child], data, batch=batch, first_epoch=first, last_epoch=last)
+        if child.status == "diverged":
+            return False
+        if last < epochs and child.valid_loss[last - 1] > rungs[last]:
+            return True
+        first = last
+    return False
+
+
+def _outcome(child: native.Child, task: Task, stopped: bool) -> Outcome:
+    """The curves of the epochs that were completed with finite losses."""
+    finite = np.isfinite(child.train_loss) & np.isfinite(child.valid_loss)
+    done = len(finite) if finite.all() else int(np.argmin(finite))
+    targets = task.load().validation[1]
+    if task.load().classes is None:
+        score = 1.0 - child.valid_loss / max(float(targets.var(unbiased=False)), 1e-30)
+    else:
+        score = child.valid_accuracy
+    status: Status = "stopped" if stopped else "ok" if child.status == "running" else "diverged"
+    curves = {
+        "train_loss": child.train_loss[:done].tolist(),
+        "loss": child.valid_loss[:done].tolist(),
+        "score": score[:done].tolist(),
+    }
+    last = (float(score[done - 1]), float(child.valid_loss[done - 1])) if done else (math.nan, math.nan)
+    return Outcome(status, *last, epochs=done, curves=curves)
