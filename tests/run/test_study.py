@@ -18,7 +18,7 @@ import nonlin as nl
 from nonlin.errors import SearchError, StoreError, UnknownNameError
 from nonlin.expr import parse
 from nonlin.expr.identity import IdentityIndex
-from nonlin.run.halving import rung_epochs, thresholds
+from nonlin.run.halving import MedianRule, rung_epochs
 from nonlin.run.loop import controls
 from nonlin.run.store import Trial
 
@@ -128,7 +128,7 @@ import sys; sys.path.insert(0, {folder!r})
 import nonlin as nl
 from small import TASK
 if __name__ == "__main__":
-    nl.search(TASK, budget=60, seed=3, store={store!r}, workers={workers})
+    nl.search(TASK, budget=60, seed=3, store={store!r}, workers={workers}, engine="torch")
 """
 
 
@@ -149,7 +149,7 @@ def test_kill_9(tmp_path, workers):
     study = nl.Study.open(store)
     assert study.finished
     assert {t.number: t.seconds for t in study.trials() if t.number in before} == before
-    assert rows(study) == rows(nl.search(TASK, budget=60, seed=3))
+    assert rows(study) == rows(nl.search(TASK, budget=60, seed=3, engine="torch"))
 
 
 def _count(store):
@@ -308,6 +308,13 @@ def test_rungs():
 
 def trial(number, losses, status="ok"):
     return Trial(number, "candidate", "", "", str(number), {}, {}, 0, status, curves={"loss": losses})
+
+
+def thresholds(trials, epochs):
+    rule = MedianRule(epochs)
+    for told in trials:
+        rule.tell(told)
+    return rule.limits()
 
 
 def test_thresholds_are_medians_of_those_that_reached_the_rung():

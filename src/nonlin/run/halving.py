@@ -10,8 +10,7 @@ of workers or on their speed. `benchmarks/halving.py` measures what it saves and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from statistics import median
+from bisect import insort
 
 from nonlin.run.store import Trial
 
@@ -25,22 +24,29 @@ def rung_epochs(epochs: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(0.1 * epochs)), max(2, round(0.25 * epochs))}))
 
 
-def thresholds(told: Iterable[Trial], epochs: int) -> dict[int, float]:
-    """{epoch: the largest validation loss to go on with}, from trials that the strategy was told."""
-    limits: dict[int, float] = {}
-    rungs = rung_epochs(epochs)
-    reached: dict[int, list[float]] = {rung: [] for rung in rungs}
-    for trial in told:
+class MedianRule:
+    """The losses at each rung of the children told so far, and the limits that follow from them."""
+
+    def __init__(self, epochs: int):
+        self.reached: dict[int, list[float]] = {rung: [] for rung in rung_epochs(epochs)}  # each list sorted
+
+    def tell(self, trial: Trial) -> None:
+        """Count a child at every rung that it reached; one that diverged before a rung is the worst there."""
         curve = trial.curves.get("loss", [])
-        for rung in rungs:
+        for rung, losses in self.reached.items():
             if len(curve) >= rung:
-                reached[rung].append(curve[rung - 1])
+                insort(losses, curve[rung - 1])
             elif trial.status in ("diverged", "failed"):
-                reached[rung].append(math.inf)
+                losses.append(math.inf)
                 break
-    for rung in rungs:
-        if len(reached[rung]) >= LEAST_PREDECESSORS:
-            limit = median(reached[rung])
-            if math.isfinite(limit):
-                limits[rung] = limit
-    return limits
+
+    def limits(self) -> dict[int, float]:
+        """{epoch: the largest validation loss to go on with}; empty while there are too few predecessors."""
+        found: dict[int, float] = {}
+        for rung, losses in self.reached.items():
+            if len(losses) >= LEAST_PREDECESSORS:
+                middle = len(losses) // 2
+                limit = losses[middle] if len(losses) % 2 else (losses[middle - 1] + losses[middle]) / 2
+                if math.isfinite(limit):
+                    found[rung] = limit
+        return found

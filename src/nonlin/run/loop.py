@@ -17,7 +17,7 @@ import numpy as np
 from nonlin.errors import SearchError, StoreError
 from nonlin.expr import Expr, parse
 from nonlin.expr.identity import IdentityIndex, kind
-from nonlin.run.halving import thresholds
+from nonlin.run.halving import MedianRule
 from nonlin.run.job import Job
 from nonlin.run.local import Executor
 from nonlin.run.store import Trial
@@ -62,8 +62,10 @@ class Loop:
         self.trials: list[Trial] = []  # asked, in order; trials[:told] have been told
         self.by_key: dict[str, int] = {}
         self.told = 0
+        self.rule = MedianRule(task.budget.epochs)  # has heard of trials[:told]
         self.stored = {trial.number: trial for trial in study.trials()}
         self.restored = [trial for trial in self.stored.values() if trial.status != "running"]
+        self.done = len(self.restored)
         self.exhausted = False
         self.total: int | None = None  # known once the space is counted
 
@@ -99,15 +101,14 @@ class Loop:
             self.index.add(parse(self.stored[number].formula))
             self._append(self.stored[number])
         self.told = state["told"]
+        for trial in self.trials[: self.told]:
+            self.rule.tell(trial)
         self.strategy.load_state_dict(state["strategy"])
 
     def _announce_restored(self) -> None:
         if self.watcher and self.restored:
             assert self.total is not None
             self.watcher.restored(min(self.restored, key=Trial.rank_key), len(self.restored), self.total)
-
-    def _done(self) -> int:
-        return sum(trial.status != "running" for trial in self.stored.values())
 
     def _fill(self) -> None:
         """Ask until the window is full, the budget is spent or the strategy has no more."""
@@ -141,7 +142,7 @@ class Loop:
             return
         limits = {}
         if self.config.halving and role == "candidate":
-            limits = thresholds(self.trials[: self.told], self.task.budget.epochs)
+            limits = self.rule.limits()
         act = activation(str(expr))
         trial = Trial(number, role, name, str(expr), key, act.parameters, limits, self.config.seed)
         self.store.add_trial(self.study.id, trial)
@@ -185,14 +186,16 @@ class Loop:
             )
         _copy(outcome, trial)
         self.store.save_outcome(self.study.id, trial)
+        self.done += 1
         if self.watcher:
-            self.watcher.finished(trial, self._done(), self.total)
+            self.watcher.finished(trial, self.done, self.total)
 
     def _tell(self) -> None:
         """Tell the strategy the oldest outcome it does not know, and save its state."""
         trial = self.trials[self.told]
         if trial.role == "candidate":
             self.strategy.tell(parse(trial.formula), trial.score, trial.loss)
+        self.rule.tell(trial)
         self.told += 1
         state = {"asked": len(self.trials), "told": self.told, "strategy": self.strategy.state_dict()}
         self.store.save_state(self.study.id, self.told, state)

@@ -278,10 +278,10 @@ class Store:
             )
 
     def save_state(self, study: int, told: int, state: Mapping[str, Any]) -> None:
-        """The strategy's state, in which it has been told all trials below number `told`."""
+        """The strategy's state after it was told trial `told` - 1, the last of those told so far."""
         with self._transaction("write to"):
             self.db.execute("UPDATE studies SET state = ? WHERE id = ?", (json.dumps(state), study))
-            self.db.execute("UPDATE trials SET told = 1 WHERE study = ? AND number < ? AND NOT told", (study, told))
+            self.db.execute("UPDATE trials SET told = 1 WHERE study = ? AND number = ?", (study, told - 1))
 
     def trials(self, study: int) -> list[Trial]:
         """All trials in the order in which they were asked."""

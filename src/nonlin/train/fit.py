@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from nonlin.errors import NonlinError
 from nonlin.expr.module import ActivationModule, Per
+from nonlin.nn.adaptive_groups import parameter_groups
 from nonlin.nn.initialise import match_gain
 from nonlin.tasks import Factory, Task
 from nonlin.train.outcome import Outcome
@@ -66,10 +67,17 @@ def fit(
 def _run(
     task: Task, act: Activation, seed: int, normalise: bool, per: Per, rungs: Mapping[int, float], outcome: Outcome
 ) -> None:
-    data, budget = task.load(), task.budget
     model = task.model(Factory(act, per))
     if normalise:
-        match_gain(model, act, data.train[0][:2], activation(task.designed_for))
+        match_gain(model, act, task.load().train[0][:2], activation(task.designed_for))
+    train_model(model, task, seed, outcome, rungs)
+
+
+def train_model(
+    model: nn.Module, task: Task, seed: int, outcome: Outcome, rungs: Mapping[int, float] | None = None
+) -> None:
+    """The training loop of `fit`, for any model that fits the task's data; fills in `outcome`."""
+    data, budget, rungs = task.load(), task.budget, rungs or {}
     optimizer = _optimizer(model, task)
     order = torch.Generator().manual_seed(seed)
     x, y = data.train
@@ -98,12 +106,7 @@ def _run(
 
 def _optimizer(model: nn.Module, task: Task) -> torch.optim.Optimizer:
     budget = task.budget
-    own = {id(p) for m in model.modules() if isinstance(m, ActivationModule) for p in m.parameters()}
-    weights = [p for p in model.parameters() if id(p) not in own]
-    shapes = [p for p in model.parameters() if id(p) in own]
-    groups = [{"params": weights, "weight_decay": budget.weight_decay}]
-    if shapes:  # decay would pull an activation's shape towards 0, which means nothing
-        groups.append({"params": shapes, "weight_decay": 0.0})
+    groups = parameter_groups(model, budget.weight_decay)
     if budget.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=budget.learning_rate, momentum=0.9)
     kind = torch.optim.Adam if budget.optimizer == "adam" else torch.optim.AdamW
