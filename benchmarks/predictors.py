@@ -63,12 +63,16 @@ def interval(a: np.ndarray, b: np.ndarray, generator: np.random.Generator, repea
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store")
+    parser.add_argument("--functions", type=int, help="a random sample of so many functions; default: all")
     parser.add_argument("--markdown", action="store_true", help="print a table for the documentation")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", RuntimeWarning)
     study = nl.Study.open(options.store)
     trials = [t for t in study.trials() if t.role == "candidate" and t.status == "ok"]
+    if options.functions and options.functions < len(trials):
+        chosen = np.random.default_rng(0).choice(len(trials), options.functions, replace=False)
+        trials = [trials[index] for index in sorted(chosen)]
     rows = [predictors(trial.formula) for trial in trials]
     loss = np.array([trial.loss for trial in trials])
     best = loss <= np.quantile(loss, 0.25)

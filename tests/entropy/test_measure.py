@@ -215,3 +215,9 @@ def test_a_million_samples_cost_a_few_sorts():
     reference = best(lambda: (np.sort(draw), np.log(np.abs(draw.astype(np.float64)) + 1)))
     assert best(lambda: entropy("tanh", draw)) < 8 * reference
     assert best(lambda: scale_free("tanh", draw)) < 8 * reference
+
+
+@pytest.mark.parametrize("formula", ["log(abs(x) + 1e-05)/(1e-05 - x)", "erf(x)/(min(x, 0) + 1e-05)"])
+def test_outputs_too_wide_for_a_grid_are_refused(formula):
+    with pytest.raises(EntropyError, match="no grid of noise"):
+        H(formula, "normal", smoothing=0.1)

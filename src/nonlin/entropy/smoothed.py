@@ -22,6 +22,7 @@ from nonlin.entropy.base import Density, Measured, merge
 from nonlin.entropy.curve import Curve
 from nonlin.entropy.pushforward import Pushforward, pushforward
 from nonlin.entropy.quadrature import nodes
+from nonlin.errors import EntropyError
 
 Array = npt.NDArray[np.float64]
 _STEPS_PER_SIGMA = 4  # two atoms ten sigma apart make log q bend within sigma/10
@@ -127,6 +128,11 @@ class SmoothedPushforward:
         mass /= mass.sum()
         self.y, self.mass = y, mass
         self.inside = (y >= self.window[0]) & (y <= self.window[1])
+        if not self.inside.any():
+            raise EntropyError(
+                f"the output under the density {density.name} is spread so widely that no grid of noise {sigma:g} "
+                "holds it (has the function a pole?); smooth more, or ask for the exact entropy with smoothing=0."
+            )
         self.core = SmoothedOutput(y[self.inside], mass[self.inside], sigma, steps)
 
     def _edges(self) -> Array:
