@@ -36,8 +36,8 @@ def predictors(formula: str) -> dict[str, float]:
     found = {
         "share of the variance that is linear": linear,
         "slope: E[f'²]/E[f²]": float((WEIGHT * slope * slope).sum()) / second if second > 0 else math.nan,
-        "share of inputs with |f'| < 0.05": float(WEIGHT[slope.abs() < 0.05].sum()),
-        "mean over deviation: |E f|/sd f": abs(mean) / math.sqrt(variance) if variance > 0 else math.nan,
+        "share of inputs with abs(f') < 0.05": float(WEIGHT[slope.abs() < 0.05].sum()),
+        "mean over deviation: abs(E f)/sd f": abs(mean) / math.sqrt(variance) if variance > 0 else math.nan,
         "gain 1/√E[f²]": 1 / math.sqrt(second) if second > 0 else math.nan,
         "size of the formula": float(size(act.expr)),
     }
