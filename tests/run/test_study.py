@@ -18,7 +18,7 @@ import nonlin as nl
 from nonlin.errors import SearchError, StoreError, UnknownNameError
 from nonlin.expr import parse
 from nonlin.expr.identity import IdentityIndex
-from nonlin.run.halving import MedianRule, rung_epochs
+from nonlin.run.halving import QuantileRule, rung_epochs
 from nonlin.run.loop import controls
 from nonlin.run.store import Trial
 
@@ -301,7 +301,7 @@ def test_unusable_task_stops_the_search():
 
 
 def test_rungs():
-    assert rung_epochs(20) == (2, 5)
+    assert rung_epochs(20) == (5, 10)
     assert rung_epochs(4) == (1, 2)
     assert rung_epochs(3) == ()
 
@@ -311,18 +311,18 @@ def trial(number, losses, status="ok"):
 
 
 def thresholds(trials, epochs):
-    rule = MedianRule(epochs)
+    rule = QuantileRule(epochs)
     for told in trials:
         rule.tell(told)
     return rule.limits()
 
 
-def test_thresholds_are_medians_of_those_that_reached_the_rung():
-    full = [trial(n, [0.0, float(n), 0.0, 0.0, float(n)]) for n in range(20)]
-    stopped = [trial(20 + n, [0.0, 100.0], "stopped") for n in range(4)]
-    died = [trial(30, [], "diverged")]
-    assert thresholds(full, 20) == {2: 9.5, 5: 9.5}
-    assert thresholds(full + stopped + died, 20) == {2: 12.0, 5: 9.5}
+def test_limits_are_quantiles_of_those_that_reached_the_rung():
+    full = [trial(n, [0.0] * 4 + [float(n)] + [0.0] * 4 + [float(n)]) for n in range(21)]
+    stopped = [trial(30 + n, [0.0] * 4 + [100.0], "stopped") for n in range(5)]
+    died = [trial(40, [], "diverged")]
+    assert thresholds(full, 20) == {5: 14.0, 10: 14.0}  # two thirds of 21 are below
+    assert thresholds(full + stopped + died, 20) == {5: 18.0, 10: 14.0}
     assert thresholds(full[:15], 20) == {}
     assert thresholds([trial(n, [], "diverged") for n in range(40)], 20) == {}
 

@@ -32,7 +32,7 @@ def search(
         Path("nonlin.db"), help="File that keeps everything. The same search on it again continues it."
     ),
     workers: int = _WORKERS,
-    halving: bool = typer.Option(True, help="Stop children worse than half of their predecessors early."),
+    halving: bool = typer.Option(True, help="Stop children in the worst third of their predecessors early."),
     normalise: bool = typer.Option(True, help="Scale initial weights by each function's own gain."),
     per: str = typer.Option("channel", help="Trainable parameters per 'channel' or per 'tensor'."),
     engine: str = typer.Option("auto", help="'torch', 'core' (compiled; multilayer perceptrons), or 'auto'."),

@@ -147,8 +147,8 @@ def _method(study: Study) -> str:
         else "All functions shared one initialisation, so functions of larger scale had larger gradients."
     )
     halving = (
-        " Candidates whose validation loss after 10% or 25% of the epochs was above the median of their "
-        "predecessors were stopped there."
+        " Candidates whose validation loss after 25% or 50% of the epochs was in the worst third of their "
+        "predecessors' were stopped there."
         if config.halving
         else ""
     )

@@ -17,7 +17,7 @@ import numpy as np
 from nonlin.errors import SearchError, StoreError
 from nonlin.expr import Expr, parse
 from nonlin.expr.identity import IdentityIndex, kind
-from nonlin.run.halving import MedianRule
+from nonlin.run.halving import QuantileRule
 from nonlin.run.job import Job
 from nonlin.run.local import Executor
 from nonlin.run.store import Trial
@@ -62,7 +62,7 @@ class Loop:
         self.trials: list[Trial] = []  # asked, in order; trials[:told] have been told
         self.by_key: dict[str, int] = {}
         self.told = 0
-        self.rule = MedianRule(task.budget.epochs)  # has heard of trials[:told]
+        self.rule = QuantileRule(task.budget.epochs)  # has heard of trials[:told]
         self.stored = {trial.number: trial for trial in study.trials()}
         self.restored = [trial for trial in self.stored.values() if trial.status != "running"]
         self.done = len(self.restored)

@@ -183,7 +183,7 @@ def search(
     store : file that keeps everything; None for memory only. If it holds a study with this very
         configuration, that study is continued, or returned if it is finished
     workers : processes on this machine; 0 trains in this process. Or what `nonlin.run.start` returned
-    halving : stop children that are worse than half of their predecessors at 10% or 25% of the epochs
+    halving : stop children that are in the worst third of their predecessors at 25% or 50% of the epochs
     normalise : scale each child's initial weights by its own function's gain
     per : trainable parameters per "channel" or per "tensor"
     engine : "torch" for the plain reference, "core" for the compiled core (multilayer perceptrons), "auto"
