@@ -89,6 +89,18 @@ class SoftThreshold(nn.Module):
         return self.mean + from_mean.sign() * torch.relu(from_mean.abs() - self.threshold * self.deviation)
 
 
+class Amplitude(nn.Module):
+    """a·f0(x) with a trained a: the freedom to be larger or smaller, and nothing else."""
+
+    def __init__(self, base: str):
+        super().__init__()
+        self.base = nl.activation(base).module()
+        self.amplitude = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.amplitude * self.base(x)
+
+
 def random_coefficients(seed: int) -> tuple[float, ...]:
     """A random direction of the size that the entropy direction typically has at rho = 0.1."""
     values = torch.randn(ORDER, generator=torch.Generator().manual_seed(1000 + seed))
@@ -118,6 +130,17 @@ def random_direction(base: str, seed: int) -> Callable[..., nn.Module]:
     return adaptive(ORDER, "learned", coefficients=random_coefficients(seed))(base, seed)
 
 
+def untrained_coefficients(base: str, seed: int) -> Callable[..., nn.Module]:
+    """The shape that entropy proposes once, left as it is: no learned amplitude."""
+
+    def layer(channels: int | None = None, dim: int = 1) -> nn.Module:
+        made = Adaptive(base, ORDER, "entropy-init")
+        made.correction.coefficients.requires_grad_(False)
+        return made
+
+    return layer
+
+
 def plain_layer(kind: Callable[[str], nn.Module]) -> Maker:
     return lambda base, seed: lambda channels=None, dim=1: kind(base)
 
@@ -144,6 +167,8 @@ CONTROLS: dict[str, Maker] = {
     "soft-threshold": plain_layer(SoftThreshold),
     "gain-2": plain_layer(twice),
     "over-deviation": plain_layer(OverDeviation),
+    "amplitude": plain_layer(Amplitude),
+    "entropy-init-fixed": untrained_coefficients,
 }
 ARMS = ("base", *PLAIN, *ADAPTIVE, *CONTROLS)
 

@@ -14,7 +14,7 @@ from torch.nn.utils import parameters_to_vector
 from nonlin import native
 from nonlin.errors import NonlinError
 from nonlin.expr import parse
-from nonlin.expr.module import ActivationModule
+from nonlin.native.module import ActivationModule
 from nonlin.native.reference import build_model
 
 # Not chaotic: float64 runs of these agree to the last digits.

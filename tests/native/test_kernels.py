@@ -9,8 +9,8 @@ import torch
 from nonlin import native
 from nonlin.errors import NonlinError
 from nonlin.expr import parse
-from nonlin.expr.module import apply
-from nonlin.expr.module import program as torch_program
+from nonlin.native.module import apply
+from nonlin.native.module import program as torch_program
 
 SWISH = native.function(parse("x*sigmoid(beta*x)"))
 TWO = native.function(parse("alpha*x + (1 - alpha)*tanh(beta*x)"))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import nonlin as nl
-from nonlin.expr.module import ActivationModule
+from nonlin.native.module import ActivationModule
 from nonlin.nn.initialise import layers_after_activations, match_gain
 from nonlin.tasks import TASKS, Factory, task
 from nonlin.tasks.text import corpus

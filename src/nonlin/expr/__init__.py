@@ -1,11 +1,11 @@
 """The language: formulas as immutable trees, and everything that is computed from a tree.
 
     parse ──► Expr ──► simplify ──► derivative
-                │          ├──────► codegen ──► module (torch)
+                │          ├──────► codegen (torch kernels)
                 │          └──────► identity (same function?)
                 └──► text, LaTeX
 
-The modules that need torch (codegen, identity, module) are imported where they are used, so that
+The modules that need torch (codegen, identity) are imported where they are used, so that
 reading and printing formulas stays instant.
 """
 

@@ -1,9 +1,11 @@
-"""The compiled core and its Python face.
+"""Evaluating expressions: the differentiable torch operation and `nn.Module`, and the compiled core.
 
     program ──► library (C++) ◄── kernels    f, f' and gradients over tensors
                      ▲  ▲
                      │  └──────── products   small matrix products, K at once
                      └─────────── engine     whole trainings of multilayer perceptrons
+
+`module` holds the operation and the module that everything else uses.
 
 Everything here also works, more slowly, where the core is not built: see `available` and `reason`.
 """

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
-from nonlin.expr.module import ActivationModule
 from nonlin.native.engine import Child, Data, Network
+from nonlin.native.module import ActivationModule
 from nonlin.native.program import Function
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from nonlin.errors import NonlinError
-from nonlin.expr.module import Per
+from nonlin.native.module import Per
 from nonlin.nn.adaptive_base import base_module
 from nonlin.nn.adaptive_correction import HermiteCorrection, TableCorrection
 from nonlin.zoo import Activation, activation

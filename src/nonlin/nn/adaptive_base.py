@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nonlin.expr.module import ActivationModule, Per
+from nonlin.native.module import ActivationModule, Per
 from nonlin.zoo import Activation
 
 # Functions that torch has as one kernel. In eager mode the adaptive layer would otherwise lose against

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nonlin.errors import NonlinError
 from nonlin.expr import Expr, substitute
-from nonlin.expr.module import ActivationModule
 from nonlin.expr.tree import Const, X, call
+from nonlin.native.module import ActivationModule
 from nonlin.nn.adaptive_correction import HermiteCorrection, TableCorrection
 from nonlin.nn.adaptive_direction import centres
 from nonlin.nn.adaptive_operations import REACH

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from nonlin.expr.module import ActivationModule
+from nonlin.native.module import ActivationModule
 from nonlin.nn.adaptive_correction import Correction
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nonlin.errors import NonlinError
-from nonlin.expr.module import ActivationModule
+from nonlin.native.module import ActivationModule
 from nonlin.nn.gains import gain
 from nonlin.zoo import Activation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nonlin.expr.module import Per
+from nonlin.native.module import Per
 from nonlin.tasks import Task
 from nonlin.train import Outcome, fit, fit_in_core
 from nonlin.zoo import activation

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nonlin.errors import SearchError, StoreError, UnknownNameError
-from nonlin.expr.module import Per
+from nonlin.native.module import Per
 from nonlin.run.local import Executor, InProcess, Workers, start
 from nonlin.run.loop import SEPARATOR, Loop, Watcher
 from nonlin.run.provenance import data_digest, provenance

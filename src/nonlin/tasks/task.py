@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from torch import nn
 
 from nonlin.errors import TaskError
-from nonlin.expr.module import ActivationModule, Per
+from nonlin.native.module import ActivationModule, Per
 from nonlin.tasks.data import Data
 from nonlin.zoo import Activation
 

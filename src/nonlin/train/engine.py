@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nonlin import native
-from nonlin.expr.module import ActivationModule, Per
+from nonlin.native.module import ActivationModule, Per
 from nonlin.nn.initialise import match_gain
 from nonlin.tasks import Factory, Task
 from nonlin.train.fit import fit, trained_parameters

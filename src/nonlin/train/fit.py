@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nonlin.errors import NonlinError
-from nonlin.expr.module import ActivationModule, Per
+from nonlin.native.module import ActivationModule, Per
 from nonlin.nn.adaptive_groups import parameter_groups
 from nonlin.nn.initialise import match_gain
 from nonlin.tasks import Factory, Task

@@ -11,7 +11,7 @@ from nonlin.errors import NonlinError
 from nonlin.expr import Expr, derivative, to_latex, to_text
 
 if TYPE_CHECKING:
-    from nonlin.expr.module import ActivationModule
+    from nonlin.native.module import ActivationModule
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Activation:
         import numpy as np
         import torch
 
-        from nonlin.expr.module import apply, program
+        from nonlin.native.module import apply, program
 
         unknown = [name for name in parameters if name not in self.parameters]
         if unknown:
@@ -125,7 +125,7 @@ class Activation:
         per : "tensor" for one value per parameter, "channel" for one per channel
         channels, dim : for ``per="channel"``: how many, and the input's dimension that holds them
         """
-        from nonlin.expr.module import ActivationModule
+        from nonlin.native.module import ActivationModule
 
         return ActivationModule(self.expr, self.parameters, per, channels, dim, self.name)
 
