@@ -6,8 +6,9 @@
 Every run is one line of a JSON-lines file (--runs); what stands there is not run again, so that the benchmark
 can be stopped at any time and continued with more seeds, rates or arms. A run trains the task's model with
 one arm, one learning rate and one seed. Each arm's learning rate is chosen on validation data, by the median
-loss over the seeds; the table shows test data at that rate, and the difference to the base paired by seed,
-each at its own best rate. Brackets are 95% bootstrap intervals of the median over seeds.
+loss over the seeds (over the first --tune ones, where all rates are too many for all seeds); the table shows
+test data at that rate, and the difference to the base paired by seed, each at its own best rate. Brackets are
+95% bootstrap intervals of the median over seeds.
 
 Arms: the plain functions start from weights that suit their own gain, and train their parameters per channel.
 The adaptive arms have one set of numbers for a layer, but for those called -channel; they and the controls
@@ -293,18 +294,24 @@ class Line:
     diverged: int
 
 
-def summarise(rows: list[dict[str, Any]], arm: str) -> Line | None:
+def best_rate(rows: list[dict[str, Any]], tune: int) -> tuple[float, list[float]]:
+    """The rate with the smallest median validation loss over the first `tune` seeds, and the rates tried there."""
+    by_rate: dict[float, list[float]] = {}
+    for row in rows:
+        if row["seed"] < tune:
+            by_rate.setdefault(row["rate"], []).append(row["validation_loss"])
+    most = max(map(len, by_rate.values()))
+    complete = {rate: losses for rate, losses in by_rate.items() if len(losses) == most}
+    return min(complete, key=lambda rate: float(np.median(complete[rate]))), sorted(complete)
+
+
+def summarise(rows: list[dict[str, Any]], arm: str, tune: int) -> Line | None:
     """The arm at the rate with the smallest median validation loss, shown on test data."""
     own = [row for row in rows if row["arm"] == arm]
-    if not own:
+    if not any(row["seed"] < tune for row in own):
         return None
-    by_rate: dict[float, list[dict[str, Any]]] = {}
-    for row in own:
-        by_rate.setdefault(row["rate"], []).append(row)
-    most = max(len(part) for part in by_rate.values())
-    complete = {rate: part for rate, part in by_rate.items() if len(part) == most}
-    best = min(complete, key=lambda rate: float(np.median([row["validation_loss"] for row in complete[rate]])))
-    chosen = complete[best]
+    best, complete = best_rate(own, tune)
+    chosen = [row for row in own if row["rate"] == best]
     return Line(
         arm=arm,
         rate=best,
@@ -344,12 +351,12 @@ def better_in(differences: list[float]) -> str:
     return f"{sum(value < 0 for value in differences)}/{len(differences)}"
 
 
-def table(rows: list[dict[str, Any]], arms: list[str]) -> list[list[str]]:
+def table(rows: list[dict[str, Any]], arms: list[str], tune: int) -> list[list[str]]:
     """Cells of the table, header first."""
     cells = [["arm", "rate", "test loss", "loss - base", "better in", "test score", "seconds", "diverged"]]
-    base = summarise(rows, "base")
+    base = summarise(rows, "base", tune)
     for arm in arms:
-        line = summarise(rows, arm)
+        line = summarise(rows, arm, tune)
         if line is None:
             continue
         differences = paired(line, base) if base and arm != "base" else []
@@ -380,7 +387,8 @@ def heading(options: argparse.Namespace, seeds: int) -> str:
     machine = provenance()
     return (
         f"{options.task}, base {options.base}, {options.epochs} epochs, up to {seeds} seeds, learning rates "
-        f"{', '.join(f'{rate:g}' for rate in options.rates)}; each arm at the rate with its best validation loss, "
+        f"{', '.join(f'{rate:g}' for rate in options.rates)}; each arm at the rate with its best validation loss"
+        f"{f' on the first {options.tune}' if options.tune < seeds else ''}, "
         f"figures on test data, medians with 95% bootstrap intervals. nonlin {machine['commit']}, torch "
         f"{machine['torch']}, {machine['processor']}. An (edge) rate is the least or greatest tried: the best may "
         "lie outside."
@@ -392,6 +400,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--task", default="digits-mlp")
     parser.add_argument("--base", help="the function to adapt; default: the one the task is designed for")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--tune", type=int, help="try all rates on the first so many seeds; default: on all")
     parser.add_argument("--rates", help="learning rates, with commas; default: the task's times 1/4, 1/2, 1, 2, 4")
     parser.add_argument("--arms", default=",".join(ARMS), help=f"of {', '.join(ARMS)}")
     parser.add_argument("--epochs", type=int, help="default: the task's")
@@ -407,6 +416,7 @@ def arguments() -> argparse.Namespace:
     options.rates = (
         [float(rate) for rate in options.rates.split(",")] if options.rates else [own * f for f in (0.25, 0.5, 1, 2, 4)]
     )
+    options.tune = min(options.tune or options.seeds, options.seeds)
     options.arms = options.arms.split(",")
     if unknown := [arm for arm in options.arms if arm not in ARMS]:
         parser.error(f"unknown arm {unknown[0]!r}; known: {', '.join(ARMS)}")
@@ -416,23 +426,40 @@ def arguments() -> argparse.Namespace:
     return options
 
 
+def plan(options: argparse.Namespace, seeds: range, known: list[dict[str, Any]]) -> list[Run]:
+    """Seeds outermost: an interrupted benchmark has complete comparisons for fewer seeds."""
+    runs = []
+    for seed in seeds:
+        for arm in options.arms:
+            rates = options.rates
+            if seed >= options.tune:
+                of_arm = [
+                    row for row in known
+                    if row["arm"] == arm and row["rate"] in options.rates
+                    and (row["task"], row["base"], row["epochs"]) == (options.task, options.base, options.epochs)
+                ]  # fmt: skip
+                if not any(row["seed"] < options.tune for row in of_arm):
+                    continue  # nothing was tried yet: only with --table-only
+                rates = [best_rate(of_arm, options.tune)[0]]
+            runs += [Run(options.task, options.base, arm, rate, seed, options.epochs) for rate in rates]
+    return runs
+
+
 def main() -> None:
     options = arguments()
-    # Seeds outermost: an interrupted benchmark has complete comparisons for fewer seeds.
-    wanted = [
-        Run(options.task, options.base, arm, rate, seed, options.epochs)
-        for seed in range(options.seeds) for rate in options.rates for arm in options.arms
-    ]  # fmt: skip
     known = load(options.runs)
-    missing = [run for run in wanted if run.key() not in known]
-    if missing and not options.table_only:
-        perform_all(missing, options.runs, options.workers)
-        known = load(options.runs)
+    for seeds in (range(options.tune), range(options.tune, options.seeds)):
+        wanted = plan(options, seeds, list(known.values()))
+        missing = [run for run in wanted if run.key() not in known]
+        if missing and not options.table_only:
+            perform_all(missing, options.runs, options.workers)
+            known = load(options.runs)
+    wanted = plan(options, range(options.seeds), list(known.values()))
     rows = [known[run.key()] for run in wanted if run.key() in known]
     if not rows:
         print("nothing has been run yet")
         return
-    cells, title = table(rows, options.arms), heading(options, len({row["seed"] for row in rows}))
+    cells, title = table(rows, options.arms, options.tune), heading(options, len({row["seed"] for row in rows}))
     print(title, as_text(cells), sep="\n\n")
     if options.markdown:
         options.markdown.write_text(f"{title}\n\n{as_markdown(cells)}\n")

@@ -18,39 +18,63 @@ _PUBLIC = {
     "register": "nonlin.zoo",
     "density": "nonlin.entropy",
     "gain": "nonlin.nn",
+    "swap": "nonlin.nn",
+    "export": "nonlin.exporters",
     "Budget": "nonlin.tasks",
     "Data": "nonlin.tasks",
     "Task": "nonlin.tasks",
+    "Comparison": "nonlin.run",
     "Study": "nonlin.run",
+    "compare": "nonlin.run",
+    "confirm": "nonlin.run",
+    "Diagnosis": "nonlin.diagnosis",
+    "diagnose": "nonlin.diagnosis",
+    "HealthCard": "nonlin.diagnosis",
+    "health": "nonlin.diagnosis",
     "search": "nonlin.run",
+    "transfer": "nonlin.run",
 }
-_MODULES = ("entropy", "errors", "expr", "nn", "tasks", "zoo")
+_MODULES = ("diagnosis", "entropy", "errors", "expr", "nn", "tasks", "testing", "zoo")
 
 if TYPE_CHECKING:
-    from nonlin import entropy, errors, expr, nn, tasks, zoo
+    from nonlin import diagnosis, entropy, errors, expr, nn, tasks, testing, zoo
+    from nonlin.diagnosis import Diagnosis, HealthCard, diagnose, health
     from nonlin.entropy import density
-    from nonlin.nn import gain
-    from nonlin.run import Study, search
+    from nonlin.exporters import export
+    from nonlin.nn import gain, swap
+    from nonlin.run import Comparison, Study, compare, confirm, search, transfer
     from nonlin.tasks import Budget, Data, Task
     from nonlin.zoo import Activation, activation, register
 
 __all__ = [
     "Activation",
     "Budget",
+    "Comparison",
     "Data",
+    "Diagnosis",
+    "HealthCard",
     "Study",
     "Task",
     "__version__",
     "activation",
+    "compare",
+    "confirm",
     "density",
+    "diagnose",
+    "diagnosis",
     "entropy",
     "errors",
+    "export",
     "expr",
     "gain",
+    "health",
     "nn",
     "register",
     "search",
+    "swap",
     "tasks",
+    "testing",
+    "transfer",
     "zoo",
 ]
 

@@ -8,6 +8,9 @@
     ├── EntropyError            an entropy, a correction or an inverse that does not exist as asked
     ├── TaskError               a task whose model or data cannot be used
     ├── SearchError             a search that cannot be set up as asked
+    ├── ComparisonError         a comparison that cannot be set up as asked
+    ├── DiagnosisError          a model or a batch that cannot be diagnosed as given
+    ├── ExportError             a function that cannot be exported as asked
     ├── StoreError              a store that cannot be opened, read or written
     └── MissingExtraError       an optional dependency that is not installed
 
@@ -85,6 +88,18 @@ class TaskError(NonlinError):
 
 class SearchError(NonlinError):
     """A search that cannot be set up as asked."""
+
+
+class ComparisonError(NonlinError):
+    """A comparison that cannot be set up as asked."""
+
+
+class DiagnosisError(NonlinError):
+    """A model or a batch that cannot be diagnosed as given."""
+
+
+class ExportError(NonlinError):
+    """A function that cannot be exported as asked."""
 
 
 class StoreError(NonlinError):

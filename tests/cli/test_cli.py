@@ -8,27 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nonlin.cli import main
 from nonlin.cli.app import VERBS
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command line in this process: (exit code, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nonlin", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +109,7 @@ def test_plot_default_name(run, tmp_path, monkeypatch):
         (("report", "none.db"), "there is no store"),
         (("resume", "none.db"), "there is no store"),
         (("search", "--task", "imagenet"), "unknown task"),
-        (("search", "--space", "core-7"), "unknown space"),
+        (("search", "--space", "kore-7"), "unknown space"),
         (("search", "--strategy", "grid"), "unknown strategy"),
         (("search", "--budget", "0"), "budget"),
         (("search", "--workers", "-3"), "workers"),
@@ -204,7 +186,7 @@ def test_tasks_and_spaces(run):
     out = run("spaces", "--count")[1]
     assert "6,250" in out
     assert "worth training" in out
-    assert json.loads(run("spaces", "--json")[1])["strategies"] == ["exhaustive", "random"]
+    assert json.loads(run("spaces", "--json")[1])["strategies"][:2] == ["exhaustive", "random"]
 
 
 def test_own_activations(run, tmp_path):

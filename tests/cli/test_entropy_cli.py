@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from test_cli import run  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -14,7 +13,7 @@ def samples(tmp_path):
     return path
 
 
-def test_derive_relu_arrives_at_crrelu(run):  # noqa: F811
+def test_derive_relu_arrives_at_crrelu(run):
     code, out, err = run("derive", "relu", "--density", "normal")
     assert (code, err) == (0, "")
     assert "u(x) = x*exp(-0.5*x**2)" in out
@@ -27,28 +26,28 @@ def test_derive_relu_arrives_at_crrelu(run):  # noqa: F811
 
 
 @pytest.mark.parametrize("formula", ["gelu", "sin(x)"])
-def test_derive_without_inverse(run, formula):  # noqa: F811
+def test_derive_without_inverse(run, formula):
     code, out, _ = run("derive", formula)
     assert code == 0
     assert "no inverse" in out
     assert "misfit" in out
 
 
-def test_derive_shows_latex_and_other_densities(run):  # noqa: F811
+def test_derive_shows_latex_and_other_densities(run):
     out = run("derive", "relu", "--latex")[1]
     assert r"$\eta(x) = x \, e^{-0.5" in out
     out = run("derive", "relu", "--loc", "1", "--scale", "2")[1]
     assert "(0.25*x - 0.25)*exp(-0.5*(0.5*x - 0.5)**2)" in out  # (x - mu)/s² exp(-(x - mu)²/2s²)
 
 
-def test_worst(run):  # noqa: F811
+def test_worst(run):
     assert run("worst", "--density", "logistic")[1].startswith("sigmoid: sigmoid(x)")
     assert "tanh" in run("worst", "--density", "logistic", "--scale", "0.5", "--low", "-1")[1]
     found = json.loads(run("worst", "--density", "normal", "--fixed", "variance", "--json")[1])
     assert found["formula"] == "x"
 
 
-def test_worst_of_samples(run, samples, tmp_path):  # noqa: F811
+def test_worst_of_samples(run, samples, tmp_path):
     code, out, _ = run("worst", "--samples", samples, "-o", tmp_path / "w.png")
     assert code == 0
     assert "worst(samples)" in out
@@ -58,7 +57,7 @@ def test_worst_of_samples(run, samples, tmp_path):  # noqa: F811
     assert run("worst", "--samples", text)[0] == 0
 
 
-def test_derive_draws(run, tmp_path):  # noqa: F811
+def test_derive_draws(run, tmp_path):
     assert run("derive", "relu", "-o", tmp_path / "d.svg")[0] == 0
     assert (tmp_path / "d.svg").read_text().count('<g id="axes_') == 6
 
@@ -77,7 +76,7 @@ def test_derive_draws(run, tmp_path):  # noqa: F811
         (("worst", "--samples", "none.npy", "--loc", "1"), "leave out --loc"),
     ],
 )
-def test_bad_input(run, arguments, message):  # noqa: F811
+def test_bad_input(run, arguments, message):
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")

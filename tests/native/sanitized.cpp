@@ -144,16 +144,15 @@ void trainings(int32_t dtype) {
     const int children = 1 + int(below(3));
     std::vector<std::vector<T>> state;
     std::vector<std::vector<double>> curves;
-    for (int k = 0; k < 3 * children; ++k) {
-      state.emplace_back(size_t(size));
-      curves.emplace_back(size_t(epochs));
-    }
+    for (int k = 0; k < 3 * children; ++k) state.emplace_back(size_t(size));
+    for (int k = 0; k < 5 * children; ++k) curves.emplace_back(size_t(epochs));
     std::vector<nl_child> rows;
     for (int k = 0; k < children; ++k) {
       for (T& w : state[size_t(3 * k)]) w = T(uniform() * 0.2);
       rows.push_back({&value.c, &derivatives.c, state[size_t(3 * k)].data(), state[size_t(3 * k + 1)].data(),
-                      state[size_t(3 * k + 2)].data(), order.data(), 0.01, 0, 0, -1, curves[size_t(3 * k)].data(),
-                      curves[size_t(3 * k + 1)].data(), curves[size_t(3 * k + 2)].data()});
+                      state[size_t(3 * k + 2)].data(), order.data(), 0.01, 0, 0, -1, curves[size_t(5 * k)].data(),
+                      curves[size_t(5 * k + 1)].data(), curves[size_t(5 * k + 2)].data(),
+                      curves[size_t(5 * k + 3)].data(), curves[size_t(5 * k + 4)].data()});
     }
     check(nl_train_mlp(&network, rows.data(), children, 1 + int(below(2))), "nl_train_mlp");
   }
@@ -174,6 +173,28 @@ void products(int32_t dtype) {
   }
 }
 
+template <class T>
+void corrections(int32_t dtype) {
+  for (int round = 0; round < 60; ++round) {
+    const int64_t rows = below(12), channels = round % 3 ? 1 + below(round % 5 ? 9 : 300) : 1;
+    const int64_t inner = round % 4 ? 1 + below(200) : 1, count = rows * channels * inner;
+    const int64_t order = 1 + below(12), segments = round % 2 ? 129 : 1 + below(40);
+    const int32_t threads = 1 + int32_t(below(3));
+    auto x = random_values<T>(count), y = random_values<T>(count), gradient = random_values<T>(count);
+    auto lines = random_values<T>(2 * segments), numbers = random_values<T>(order * channels);
+    std::vector<T> out(size_t(count), T(0)), sums(size_t(order * channels));
+    for (const void* g : {static_cast<const void*>(nullptr), static_cast<const void*>(gradient.data())}) {
+      void* to = g && below(2) ? sums.data() : nullptr;
+      const nl_table_call table = {dtype, threads, rows, channels, inner, segments, lines.data(), 12.5, 50.0,
+                                   numbers.data(), y.data(), g, out.data(), to};
+      check(nl_table_step(&table), "nl_table_step");
+      const nl_hermite_call hermite = {dtype, threads, rows, channels, inner, order, 0.3, 1.2, 6.0,
+                                       numbers.data(), x.data(), y.data(), g, out.data(), to};
+      check(nl_hermite_step(&hermite), "nl_hermite_step");
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -183,5 +204,7 @@ int main() {
   trainings<double>(NL_FLOAT64);
   products<float>(NL_FLOAT32);
   products<double>(NL_FLOAT64);
+  corrections<float>(NL_FLOAT32);
+  corrections<double>(NL_FLOAT64);
   puts("done");
 }

@@ -69,38 +69,46 @@ def _plain_loop(network, child: native.Child, data, batch: int, epochs: int):
     optimiser = rules[network.optimiser](model.parameters())
     criterion = nn.CrossEntropyLoss() if network.loss == "cross-entropy" else nn.MSELoss()
     x, y, valid_x, valid_y = (torch.from_numpy(a) for a in (data.train_x, data.train_y, data.valid_x, data.valid_y))
-    losses, valid, accuracy = [], [], []
+    losses, hits, valid, accuracy = [], [], [], []
     for epoch in range(epochs):
-        total = 0.0
+        total, right = 0.0, 0
         for rows in torch.from_numpy(child.order[epoch]).split(batch):
-            loss = criterion(model(x[rows]), y[rows])
+            outputs = model(x[rows])
+            loss = criterion(outputs, y[rows])
             if not torch.isfinite(loss):
-                return "diverged", epoch, losses, valid, accuracy, None
+                return "diverged", epoch, losses, hits, valid, accuracy, None
             total += loss.item() * len(rows)
+            if network.loss == "cross-entropy":
+                right += int((outputs.argmax(1) == y[rows]).sum())
             optimiser.zero_grad()
             loss.backward()
             if network.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), network.clip)
             optimiser.step()
         losses.append(total / child.order.shape[1])
+        hits.append(right / child.order.shape[1] if network.loss == "cross-entropy" else math.nan)
         with torch.no_grad():
             outputs = model(valid_x)
             valid.append(criterion(outputs, valid_y).item())
             if network.loss == "cross-entropy":
                 accuracy.append((outputs.argmax(1) == valid_y).double().mean().item())
         if not math.isfinite(valid[-1]):
-            return "diverged", epoch, losses, valid, accuracy, None
-    return "running", -1, losses, valid, accuracy, parameters_to_vector(model.parameters()).detach().numpy()
+            return "diverged", epoch, losses, hits, valid, accuracy, None
+    return "running", -1, losses, hits, valid, accuracy, parameters_to_vector(model.parameters()).detach().numpy()
 
 
 def _compare(network, formula: str, batch: int = 16, epochs: int = 5, rate: float = 3e-3, tolerance: float = 1e-9):
     data, order = _data(network.loss), _order(epochs, 70)
     child = _child(network, formula, order, rate)
-    status, epoch, losses, valid, accuracy, weights = _plain_loop(network, copy.deepcopy(child), data, batch, epochs)
+    status, epoch, losses, hits, valid, accuracy, weights = _plain_loop(
+        network, copy.deepcopy(child), data, batch, epochs
+    )
     native.train_mlp(network, [child], data, batch=batch)
     assert (child.status, child.diverged_epoch) == (status, epoch), formula
-    for got, want in ((child.train_loss, losses), (child.valid_loss, valid), (child.valid_accuracy, accuracy)):
-        finished = len(losses)
+    finished = len(losses)
+    assert (child.train_seconds[:finished] > 0).all()
+    curves = (child.train_loss, child.train_accuracy, child.valid_loss, child.valid_accuracy)
+    for got, want in zip(curves, (losses, hits, valid, accuracy), strict=True):
         np.testing.assert_allclose(
             got[:finished][: len(want)], want[:finished], rtol=tolerance, atol=tolerance, err_msg=formula
         )

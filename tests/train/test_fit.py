@@ -22,7 +22,7 @@ def test_learns():
     assert outcome.status == "ok"
     assert outcome.score > 0.95
     assert outcome.epochs == 20
-    assert [len(curve) for curve in outcome.curves.values()] == [20, 20, 20]
+    assert [len(curve) for curve in outcome.curves.values()] == [20, 20, 20, 20]
     assert outcome.curves["loss"][-1] == outcome.loss
     assert outcome.seconds > 0
 

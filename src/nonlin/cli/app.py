@@ -9,7 +9,20 @@ from collections.abc import Callable
 import typer
 
 import nonlin
-from nonlin.cli import catalogue, describe, drawing, entropy, listing, results, searching
+from nonlin.cli import (
+    catalogue,
+    comparing,
+    confirming,
+    describe,
+    diagnose,
+    drawing,
+    entropy,
+    exporting,
+    health,
+    listing,
+    results,
+    searching,
+)
 from nonlin.cli.screen import complain
 from nonlin.errors import NonlinError
 
@@ -28,6 +41,7 @@ app = typer.Typer(
     epilog=(
         "Examples:\n\n"
         "  nonlin show gelu\n\n  nonlin plot swish gelu 'x*tanh(x)' -o shapes.png\n\n"
+        "  nonlin compare relu gelu swish --task digits-cnn --seeds 10 --report compare.html\n\n"
         "  nonlin search --task digits-mlp --space core-1 --budget 300 --store a.db\n\n  nonlin top a.db -n 20"
     ),
 )
@@ -36,12 +50,18 @@ VERBS: dict[str, Callable[..., None]] = {
     "list": catalogue.list_activations,
     "show": describe.show,
     "plot": drawing.plot,
+    "compare": comparing.compare,
     "search": searching.search,
     "resume": searching.resume,
     "top": results.top,
+    "confirm": confirming.confirm,
+    "transfer": confirming.transfer,
     "report": results.report,
+    "health": health.health,
     "derive": entropy.derive,
     "worst": entropy.worst,
+    "diagnose": diagnose.diagnose,
+    "export": exporting.export,
     "tasks": listing.tasks,
     "spaces": listing.spaces,
 }

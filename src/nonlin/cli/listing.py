@@ -2,56 +2,102 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 from rich.markup import escape
 
 from nonlin.cli.screen import console, print_json, table
 
+if TYPE_CHECKING:
+    from nonlin.tasks import Budget
 
-def tasks(json: bool = typer.Option(False, "--json", help='Print JSON: {"tasks": [...]}.')) -> None:
-    """List the tasks: a model, data and a training budget each.
+
+def tasks(
+    download: str = typer.Option("", metavar="TASK", help="Download the data of this task from OpenML."),
+    json: bool = typer.Option(False, "--json", help='Print JSON: {"tasks": [...]}.'),
+) -> None:
+    """List the tasks: a model, data and a training budget each, and whether the data is on this machine.
+
+    Data that is downloaded goes to the folder that NONLIN_DATA names, else to ~/.cache/nonlin.
 
     A task of your own: see nonlin.Task and examples/own_data.py.
+
+    Example: nonlin tasks --download mnist-cnn
     """
     from dataclasses import asdict
 
-    from nonlin.tasks import TASKS
+    from nonlin.tasks import TASKS, is_there
 
+    if download:
+        _download(download, json)
+        return
     if json:
-        rows = [{"name": t.name, "remark": t.remark, "budget": asdict(t.budget)} for t in TASKS.values()]
+        rows = [
+            {"name": t.name, "remark": t.remark, "budget": asdict(t.budget), "data_is_there": is_there(t)}
+            for t in TASKS.values()
+        ]
         print_json({"tasks": rows})
         return
-    shown = table("task", "training", "what it is")
+    shown = table("task", "training", "data", "what it is")
     for task in TASKS.values():
-        budget = task.budget
-        training = f"{budget.epochs} epochs, batch {budget.batch_size}, {budget.optimizer} {budget.learning_rate:g}"
-        shown.add_row(task.name, training, escape(task.remark))
+        data = "ready" if is_there(task) else "to download"
+        shown.add_row(task.name, _training(task.budget), data, escape(task.remark))
     console().print(shown)
 
 
+def _training(budget: Budget) -> str:
+    text = f"{budget.epochs} epochs, batch {budget.batch_size}, {budget.optimizer} {budget.learning_rate:g}"
+    clipped = budget.clip_value or budget.clip_norm
+    return f"{text}, clip {clipped:g}" if clipped else text
+
+
+def _download(name: str, json: bool) -> None:
+    from nonlin.tasks import download, is_there, task
+
+    chosen = task(name)
+    if not json and not is_there(chosen):
+        console().print(f"downloading the data of {name} from OpenML; this may take some minutes")
+    folder = download(chosen)
+    if json:
+        print_json({"task": name, "folder": str(folder)})
+    else:
+        console().print(f"{name}: its data is in {folder}", soft_wrap=True, markup=False)
+
+
 def spaces(
-    count: bool = typer.Option(False, "--count", help="Tell distinct functions apart (a few seconds)."),
+    count: bool = typer.Option(
+        False, "--count", help="Tell distinct functions apart; of large spaces, in a sample (a few seconds each)."
+    ),
     json: bool = typer.Option(False, "--json", help='Print JSON: {"spaces": [...]}.'),
 ) -> None:
     """List the search spaces and the search strategies.
 
+    There is also core-N and core-N-free for any other N, and a space of your own in a .toml file: docs/search.md.
+
     Example: nonlin spaces --count
     """
-    from nonlin.strategies import SPACES, STRATEGIES, census
+    from nonlin.strategies import SPACES, STRATEGIES
+    from nonlin.strategies import count as census
 
     if json:
         rows = []
         for space in SPACES.values():
-            row = {"name": space.name, "expressions": len(space), "remark": space.remark}
-            row |= {"unary": list(space.unary), "binary": list(space.binary)}
+            row = {"name": space.name, "expressions": space.size, "remark": space.remark}
+            row |= {"unary": list(space.unary), "binary": list(space.binary), "nary": list(space.nary)}
+            row |= {"units": space.units, "wiring": space.wiring, "templates": list(space.templates)}
             rows.append(row | ({"census": census(space).counts()} if count else {}))
         print_json({"spaces": rows, "strategies": list(STRATEGIES)})
         return
     shown = table("space", "expressions", "what it is", right=("expressions",))
     for space in SPACES.values():
-        shown.add_row(space.name, f"{len(space):,}", escape(space.remark))
+        shown.add_row(space.name, f"{space.size:,}", escape(space.remark))
     out = console()
     out.print(shown)
     for space in SPACES.values() if count else ():
         out.print(f"\n{space.name}: {census(space)}")
-    out.print(f"\n[bold]strategies[/bold]  {', '.join(STRATEGIES)}")
+    chosen = table("strategy", "what it does")
+    for name, (_, remark) in STRATEGIES.items():
+        chosen.add_row(name, remark)
+    out.print()
+    out.print(chosen)

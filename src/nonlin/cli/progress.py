@@ -13,7 +13,8 @@ from nonlin.cli.screen import console
 
 if TYPE_CHECKING:
     from nonlin.run import Trial
-    from nonlin.strategies import Census
+    from nonlin.run.runs import Run
+    from nonlin.strategies import Census, Estimate
 
 
 class Silence:
@@ -25,7 +26,7 @@ class Silence:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def counted(self, found: Census) -> None: ...
+    def counted(self, found: Census | Estimate) -> None: ...
 
     def restored(self, best: Trial, done: int, total: int) -> None: ...
 
@@ -61,7 +62,7 @@ class Progress(Silence):
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def counted(self, found: Census) -> None:
+    def counted(self, found: Census | Estimate) -> None:
         self.out.print(f"space: {found}")
 
     def restored(self, best: Trial, done: int, total: int) -> None:
@@ -82,3 +83,47 @@ class Progress(Silence):
         if not self.out.is_terminal and total and 10 * done // total > self.tenths:
             self.tenths = 10 * done // total
             self.out.print(f"{done}/{total} children, {note}", soft_wrap=True)
+
+
+class RunProgress:
+    """The progress of a comparison: a bar; away from a terminal a line for every tenth of the work."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.out = console()
+        self.quiet = quiet
+        self.bar = Bar(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.out,
+            disable=quiet or not self.out.is_terminal,
+            transient=True,
+        )
+        self.row = self.bar.add_task("compare", total=None, note="loading ...")
+        self.began = 0.0
+        self.tenths = 0
+
+    def __enter__(self) -> RunProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def planned(self, done: int, total: int) -> None:
+        self.tenths = 10 * done // total
+        self.began = time.perf_counter()
+        self.bar.update(self.row, completed=done, total=total)
+        if done and not self.quiet:
+            self.out.print(f"continuing: {done} of {total} runs are in the store")
+
+    def trained(self, run: Run, done: int, total: int) -> None:
+        note = f"{escape(run.task)}, seed {run.seed}: {escape(run.arm)} {run.score:.4f}"
+        self.bar.update(self.row, completed=done, total=total, note=note)
+        if not self.quiet and not self.out.is_terminal and 10 * done // total > self.tenths:
+            self.tenths = 10 * done // total
+            seconds = time.perf_counter() - self.began
+            self.out.print(f"{done}/{total} runs, {seconds:.0f} s", soft_wrap=True)

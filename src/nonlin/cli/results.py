@@ -1,4 +1,4 @@
-"""`nonlin top` and `nonlin report`: what a search found."""
+"""`nonlin top` and `nonlin report`: what a search or a comparison found."""
 
 from __future__ import annotations
 
@@ -9,45 +9,71 @@ import typer
 from rich.markup import escape
 
 from nonlin.cli.screen import console, print_json, table
+from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
-    from nonlin.run import Study, Trial
+    from nonlin.run import Comparison, Study, Trial
 
-_STUDY = typer.Option(None, help="Which study of the store. Default: the latest.")
+_STUDY = typer.Option(None, help="Which search of the store. Default: the latest search or comparison.")
+_COMPARISON = typer.Option(None, help="Which comparison of the store.")
 
 
 def top(
-    store: Path = typer.Argument(..., help="A store written by 'nonlin search'."),
-    number: int = typer.Option(10, "-n", help="How many functions.", min=1),
+    store: Path = typer.Argument(..., help="A store written by 'nonlin search' or 'nonlin compare'."),
+    number: int = typer.Option(10, "-n", help="How many functions of a search.", min=1),
     study: int = _STUDY,
-    json: bool = typer.Option(False, "--json", help='Print JSON: {"trials": [...]}.'),
+    comparison: int = _COMPARISON,
+    by: str = typer.Option("score", help="Rank a comparison by 'score' or by 'loss'."),
+    json: bool = typer.Option(False, "--json", help='Print JSON: {"trials": [...]}, or {"tasks": ...}.'),
 ) -> None:
-    """List the best functions of a search.
+    """List the best functions of a search, or the tables of a comparison.
 
     Example: nonlin top a.db -n 20
     """
-    from nonlin.run import Study
+    from nonlin.cli.comparing import checked_by, show_comparison
+    from nonlin.run import Comparison
 
-    opened = Study.open(store, study)
-    if json:
+    measure = checked_by(by)
+    opened = open_store(store, study, comparison)
+    if isinstance(opened, Comparison):
+        show_comparison(opened, measure, json)
+    elif json:
         print_json(results_json(opened, number))
     else:
         print_results(opened, number)
 
 
 def report(
-    store: Path = typer.Argument(..., help="A store written by 'nonlin search'."),
+    store: Path = typer.Argument(..., help="A store written by 'nonlin search' or 'nonlin compare'."),
     output: Path = typer.Option(None, "--output", "-o", help="File to write. Default: the store's name, .html."),
     study: int = _STUDY,
+    comparison: int = _COMPARISON,
 ) -> None:
-    """Write the report of a search: one HTML file that works offline.
+    """Write the report of a search or a comparison: one HTML file that works offline.
 
     Example: nonlin report a.db -o a.html
     """
-    from nonlin.run import Study
-
-    opened = Study.open(store, study)
+    opened = open_store(store, study, comparison)
     typer.echo(opened.report(output or store.with_suffix(".html")))
+
+
+def open_store(path: Path, study: int | None, comparison: int | None) -> Study | Comparison:
+    """The search or comparison named, or the one begun last."""
+    from nonlin.run import Comparison, Store, Study
+    from nonlin.run.runs import comparison_ids, comparison_row
+
+    if study is not None and comparison is not None:
+        raise NonlinError(f"--study {study} and --comparison {comparison} are two things; give one of them.")
+    if study is not None:
+        return Study.open(path, study)
+    if comparison is not None:
+        return Comparison.open(path, comparison)
+    store = Store(path, create=False)
+    compared = [(comparison_row(store, id)["created"], id) for id in comparison_ids(store)]
+    searched = [(store.study(id)["created"], id) for id in store.study_ids()]
+    if compared and (not searched or max(compared)[0] >= max(searched)[0]):
+        return Comparison.open(path)
+    return Study.open(path)
 
 
 def results_json(study: Study, number: int) -> dict[str, Any]:

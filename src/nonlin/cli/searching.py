@@ -22,7 +22,7 @@ _NUMBER = typer.Option(15, "-n", help="How many functions to list at the end.", 
 
 def search(
     task: str = typer.Option("digits-mlp", help="What to train; see 'nonlin tasks'."),
-    space: str = typer.Option("core-1", help="Where to search; see 'nonlin spaces'."),
+    space: str = typer.Option("core-1", help="Where to search: a name (see 'nonlin spaces') or a .toml file."),
     strategy: str = typer.Option("exhaustive", help="How to choose; see 'nonlin spaces'."),
     budget: int = typer.Option(
         None, help="Train this many candidates; with 'exhaustive' a random part of the space. Default: all."
@@ -34,7 +34,9 @@ def search(
     workers: int = _WORKERS,
     halving: bool = typer.Option(True, help="Stop children in the worst third of their predecessors early."),
     normalise: bool = typer.Option(True, help="Scale initial weights by each function's own gain."),
-    per: str = typer.Option("channel", help="Trainable parameters per 'channel' or per 'tensor'."),
+    per: str = typer.Option(
+        None, help="Trainable parameters per 'channel' or 'tensor'. Default: what the space says, else channel."
+    ),
     engine: str = typer.Option("auto", help="'torch', 'core' (compiled; multilayer perceptrons), or 'auto'."),
     also: list[str] = typer.Option([], metavar="F", help="Train this name or formula as a baseline too; may repeat."),
     report: Path = _REPORT,
@@ -72,24 +74,27 @@ def search(
 
 
 def resume(
-    store: Path = typer.Argument(..., help="The store of an interrupted search."),
-    study: int = typer.Option(None, help="Which study of the store. Default: the latest."),
+    store: Path = typer.Argument(..., help="The store of an interrupted search or comparison."),
+    study: int = typer.Option(None, help="Which search of the store. Default: the latest search or comparison."),
+    comparison: int = typer.Option(None, help="Which comparison of the store."),
     workers: int = _WORKERS,
     report: Path = _REPORT,
     number: int = _NUMBER,
     json: bool = typer.Option(False, "--json", help="Print the list as JSON, and no progress."),
 ) -> None:
-    """Continue a search that was interrupted. The result is that of an uninterrupted one.
+    """Continue what was interrupted. The result is that of an uninterrupted search or comparison.
 
     Example: nonlin resume a.db
     """
+    from nonlin.cli.comparing import run_comparison
+    from nonlin.cli.results import open_store
+    from nonlin.run import Study
 
-    def begin(crew: Executor, watcher: Watcher) -> Study:
-        from nonlin.run import Study
-
-        return Study.open(store, study).run(crew, watcher)
-
-    _run(begin, workers, store, report, number, json)
+    opened = open_store(store, study, comparison)
+    if isinstance(opened, Study):
+        _run(opened.run, workers, store, report, number, json)
+    else:
+        run_comparison(opened.run, workers, store, "score", report, json)
 
 
 def _run(

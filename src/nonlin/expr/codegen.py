@@ -46,15 +46,26 @@ def compile_kernel(outputs: tuple[Expr, ...], parameters: tuple[str, ...]) -> Ke
     """
     lowered = tuple(lower(node, parameters) for node in outputs)
     kernel = _build(lowered, parameters)
-    probe = torch.full((1,), math.nan, dtype=torch.float64)
-    values = kernel(probe, *(torch.ones(1, dtype=torch.float64) for _ in parameters))
-    hides = tuple(not bool(torch.isnan(value).all()) for value in values)
+    hides = hides_nan(kernel, parameters)
     return _build(lowered, parameters, hides) if any(hides) else kernel
 
 
-def source(outputs: Sequence[Expr], parameters: Sequence[str], hides_nan: Sequence[bool] = ()) -> str:
+def kernel_source(outputs: tuple[Expr, ...], parameters: tuple[str, ...]) -> str:
+    """The Python text that `compile_kernel` runs."""
+    lowered = tuple(lower(node, parameters) for node in outputs)
+    return source(lowered, parameters, hides_nan(_build(lowered, parameters), parameters))
+
+
+def hides_nan(kernel: Kernel, parameters: Sequence[str]) -> tuple[bool, ...]:
+    """For each output of a kernel, whether it is a number where x is NaN."""
+    probe = torch.full((1,), math.nan, dtype=torch.float64)
+    values = kernel(probe, *(torch.ones(1, dtype=torch.float64) for _ in parameters))
+    return tuple(not bool(torch.isnan(value).all()) for value in values)
+
+
+def source(outputs: Sequence[Expr], parameters: Sequence[str], hides: Sequence[bool] = ()) -> str:
     """The Python text of the kernel, for already lowered expressions."""
-    return _Writer(parameters).function(tuple(outputs), tuple(hides_nan) or (False,) * len(outputs))
+    return _Writer(parameters).function(tuple(outputs), tuple(hides) or (False,) * len(outputs))
 
 
 def _build(outputs: tuple[Expr, ...], parameters: tuple[str, ...], hides: tuple[bool, ...] = ()) -> Kernel:

@@ -20,6 +20,7 @@ from nonlin.native.program import Function
 
 LOSSES = ("cross-entropy", "mse")
 OPTIMISERS = ("sgd", "adam", "adamw")
+CURVES = ("train_loss", "train_accuracy", "train_seconds", "valid_loss", "valid_accuracy")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,10 @@ class Child:
     steps : optimiser steps taken
     status : "running", or "diverged" once a batch's or a validation's loss was not finite
     diverged_epoch : where that was, or -1
-    train_loss, valid_loss, valid_accuracy : one entry per epoch; NaN where not trained
+    train_loss, train_accuracy : one entry per epoch, NaN where not trained: over the epoch's batches, each
+        before its step; no accuracy with the loss "mse"
+    train_seconds : likewise, wall-clock seconds of the epoch without its validation
+    valid_loss, valid_accuracy : likewise, on the validation rows after the epoch
     """
 
     function: Function
@@ -112,6 +116,8 @@ class Child:
     status: Literal["running", "diverged"] = "running"
     diverged_epoch: int = -1
     train_loss: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    train_accuracy: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    train_seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
     valid_loss: np.ndarray = field(default_factory=lambda: np.zeros(0))
     valid_accuracy: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
@@ -121,7 +127,7 @@ class Child:
             moments = getattr(self, name)
             if moments.shape != self.weights.shape or moments.dtype != self.weights.dtype:
                 setattr(self, name, np.zeros_like(self.weights))
-        for name in ("train_loss", "valid_loss", "valid_accuracy"):
+        for name in CURVES:
             if getattr(self, name).shape != self.order.shape[:1]:
                 setattr(self, name, np.full(self.order.shape[0], math.nan))
 
@@ -248,7 +254,7 @@ def _train_compiled(network, children, data, batch, first_epoch, last_epoch, sch
     rows = (CChild * len(children))()
     for row, child in zip(rows, children, strict=True):
         row.value, row.derivatives = child.function.value.pointer, child.function.derivatives.pointer
-        for name in ("weights", "first", "second", "order", "train_loss", "valid_loss", "valid_accuracy"):
+        for name in ("weights", "first", "second", "order", *CURVES):
             setattr(row, name, getattr(child, name).ctypes.data)
         row.learning_rate, row.steps = child.learning_rate, child.steps
         row.status, row.diverged_epoch = int(child.status == "diverged"), child.diverged_epoch

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nonlin.errors import NonlinError
 
-INTERFACE = 1  # core/interface.h: NONLIN_INTERFACE
+INTERFACE = 3  # core/interface.h: NONLIN_INTERFACE
 FLOAT32, FLOAT64 = 0, 1
 _MESSAGES = {1: "out of memory", 2: "a program or a size that the core cannot take"}
 
@@ -98,6 +98,8 @@ class CChild(Structure):
         ("status", c_int32),
         ("diverged_epoch", c_int64),
         ("train_loss", c_void_p),
+        ("train_accuracy", c_void_p),
+        ("train_seconds", c_void_p),
         ("valid_loss", c_void_p),
         ("valid_accuracy", c_void_p),
     ]
@@ -121,6 +123,51 @@ class CProduct(Structure):
         ("start_stride", c_int64),
         ("c", c_void_p),
     ]
+
+
+class CTable(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("threads", c_int32),
+        ("rows", c_int64),
+        ("channels", c_int64),
+        ("inner", c_int64),
+        ("segments", c_int64),
+        ("lines", c_void_p),
+        ("stretch", c_double),
+        ("shift", c_double),
+        ("rho", c_void_p),
+        ("y", c_void_p),
+        ("gradient", c_void_p),
+        ("out", c_void_p),
+        ("gradient_rho", c_void_p),
+    ]
+
+
+class CHermite(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("threads", c_int32),
+        ("rows", c_int64),
+        ("channels", c_int64),
+        ("inner", c_int64),
+        ("order", c_int64),
+        ("mean", c_double),
+        ("deviation", c_double),
+        ("reach", c_double),
+        ("coefficients", c_void_p),
+        ("x", c_void_p),
+        ("y", c_void_p),
+        ("gradient", c_void_p),
+        ("out", c_void_p),
+        ("gradient_coefficients", c_void_p),
+    ]
+
+
+_FUNCTIONS = (
+    "nl_interface", "nl_opcode_count", "nl_activate", "nl_train_mlp", "nl_multiply", "nl_use_isa", "nl_table_step",
+    "nl_hermite_step",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -177,7 +224,7 @@ def _find() -> tuple[Library | None, str]:
 def _open(path: Path) -> tuple[Library | None, str]:
     try:
         handle = ctypes.CDLL(str(path))
-        for name in ("nl_interface", "nl_opcode_count", "nl_activate", "nl_train_mlp", "nl_multiply", "nl_use_isa"):
+        for name in _FUNCTIONS:
             getattr(handle, name).restype = c_int32
         handle.nl_isa.restype = c_char_p
         handle.nl_opcode_name.restype = c_char_p
@@ -189,6 +236,8 @@ def _open(path: Path) -> tuple[Library | None, str]:
     handle.nl_activate.argtypes = [POINTER(CActivationCall)]
     handle.nl_train_mlp.argtypes = [POINTER(CNetwork), POINTER(CChild), c_int32, c_int32]
     handle.nl_multiply.argtypes = [POINTER(CProduct)]
+    handle.nl_table_step.argtypes = [POINTER(CTable)]
+    handle.nl_hermite_step.argtypes = [POINTER(CHermite)]
     names = [handle.nl_opcode_name(k).decode() for k in range(handle.nl_opcode_count())]
     library = Library(str(path), handle, {name: k for k, name in enumerate(names)})
     from nonlin.native.program import emitted_opcodes

@@ -1,5 +1,9 @@
 """An expression as a differentiable torch operation and as an `nn.Module`.
 
+In eager mode on a CPU the compiled core computes value and gradients, each in one pass over memory
+(`nonlin.native.direct`). Torch's own operators do it where the core is not there or does not know the
+function, on other devices, in compiled graphs (where they are fused), and under transforms.
+
 The backward pass is our own: it keeps x (and the parameters) and nothing else, and computes exact
 symbolic derivatives, so that composite functions neither multiply the memory nor meet the NaN that
 automatic differentiation makes in the untaken branch of `torch.where`. Gradients of gradients, forward
@@ -9,42 +13,74 @@ mode and `torch.func` transforms work to any order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from nonlin.errors import NonlinError
-from nonlin.expr.codegen import compile_kernel
+from nonlin.expr.codegen import Kernel, compile_kernel
 from nonlin.expr.derivative import derivative
 from nonlin.expr.simplify import simplify
 from nonlin.expr.tree import Expr
+from nonlin.native import direct
+from nonlin.native.program import Function, function
 
 Per = Literal["tensor", "channel"]
 _HALF = (torch.float16, torch.bfloat16)
 
 
 class Program:
-    """An expression with an order of its parameters, compiled when first used."""
+    """An expression with an order of its parameters, compiled when first used.
+
+    `torch.compile` cannot trace the making of kernels and takes no function from outside but by its name.
+    So `prepare` makes a kernel, also in the middle of a trace, and leaves it in `value_kernel` or
+    `gradient_kernels`.
+    """
+
+    value_kernel: Kernel
 
     def __init__(self, expr: Expr, parameters: tuple[str, ...]):
         self.expr, self.parameters = expr, parameters
         self.inputs = ("x", *parameters)
-        self.value = compile_kernel((expr,), parameters)
+        self.gradient_kernels: dict[tuple[int, ...], Kernel] = {}
 
     def __reduce__(self):
         return program, (self.expr, self.parameters)
+
+    @cached_property
+    def native(self) -> Function:
+        """The same for the compiled core."""
+        return function(self.expr, self.parameters)
 
     def derivative(self, index: int) -> Program:
         """The program of the derivative by input `index` (0 is x)."""
         return program(derivative(self.expr, self.inputs[index]), self.parameters)
 
-    @lru_cache(maxsize=64)  # noqa: B019 - programs are kept for good by `program`
-    def gradient(self, wanted: tuple[int, ...]):
-        """One kernel for several derivatives, sharing their common parts."""
-        partials = tuple(derivative(self.expr, self.inputs[index]) for index in wanted)
-        return compile_kernel(partials, self.parameters)
+    def value(self) -> Kernel:
+        """The torch kernel of the value."""
+        self.prepare()
+        return self.value_kernel
+
+    def gradient(self, *wanted: int) -> Kernel:
+        """One torch kernel for several derivatives, sharing their common parts."""
+        self.prepare(*wanted)
+        return self.gradient_kernels[wanted]
+
+    @torch.compiler.assume_constant_result
+    def prepare(self, *wanted: int) -> bool:
+        """Make the kernel of the value, or of the derivatives by the inputs `wanted`; once."""
+        if "value_kernel" in self.__dict__ if not wanted else wanted in self.gradient_kernels:
+            return True
+        with _disable_current_modes():  # the making looks at numbers, which no tracer may see
+            if not wanted:
+                self.value_kernel = compile_kernel((self.expr,), self.parameters)
+            else:
+                partials = tuple(derivative(self.expr, self.inputs[index]) for index in wanted)
+                self.gradient_kernels[wanted] = compile_kernel(partials, self.parameters)
+        return True
 
 
 @lru_cache(maxsize=4096)
@@ -52,32 +88,47 @@ def program(expr: Expr, parameters: tuple[str, ...]) -> Program:
     return Program(simplify(expr), parameters)
 
 
-class _Apply(torch.autograd.Function):
+class _Traced(torch.autograd.Function):
+    """The operation as a compiled graph can hold it: without forward mode, which `torch.compile` does not trace."""
+
     generate_vmap_rule = True
 
     @staticmethod
     def forward(program: Program, x: Tensor, *parameters: Tensor) -> Tensor:
-        return _evaluate(program.value, x, parameters)[0].to(x.dtype)
+        if not torch.compiler.is_compiling() and direct.fits(program.native, x, parameters):
+            return direct.value(program.native, x, parameters)
+        return _evaluate(program.value(), x, parameters)[0].to(x.dtype)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
         ctx.program = inputs[0]
         ctx.save_for_backward(*inputs[1:])
-        ctx.save_for_forward(*inputs[1:])
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
         inputs = ctx.saved_tensors
         wanted = tuple(i for i, needed in enumerate(ctx.needs_input_grad[1:]) if needed)
-        if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
+        compiling = torch.compiler.is_compiling()
+        higher = torch.is_grad_enabled() and not compiling  # a gradient of this gradient may be asked for
+        if not (higher or compiling) and direct.fits(ctx.program.native, inputs[0], inputs[1:]):
+            by_x, others = direct.gradients(ctx.program.native, inputs[0], gradient, inputs[1:])
+            return None, *(one if i in wanted else None for i, one in enumerate((by_x, *others)))
+        if higher:
             partials = [apply(ctx.program.derivative(i), *inputs) for i in wanted]
         else:
-            partials = list(_evaluate(ctx.program.gradient(wanted), inputs[0], inputs[1:]))
+            partials = list(_evaluate(ctx.program.gradient(*wanted), inputs[0], inputs[1:]))
         results: list[Tensor | None] = [None] * len(inputs)
         for index, partial in zip(wanted, partials, strict=True):
             product = gradient.to(partial.dtype) * partial
             results[index] = product.sum_to_size(inputs[index].shape).to(inputs[index].dtype)
         return None, *results
+
+
+class _Apply(_Traced):
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _Traced.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[1:])
 
     @staticmethod
     def jvp(ctx, _, *tangents):
@@ -102,6 +153,8 @@ def apply(program: Program, x: Tensor, *parameters: Tensor) -> Tensor:
     x has any shape and a floating dtype; each parameter broadcasts against x and has any floating dtype (it
     is not rounded to a half-precision x). The result has x's shape and dtype.
     """
+    if torch.compiler.is_compiling():
+        return _Traced.apply(program, x, *parameters)
     return _Apply.apply(program, x, *parameters)
 
 
@@ -138,6 +191,7 @@ class ActivationModule(nn.Module):
         self.parameter_names = tuple(initial)
         # "half", "train" and the like are methods of every module: such a parameter gets an underscore.
         self._attributes = tuple(f"{n}_" if hasattr(nn.Module, n) else n for n in initial)
+        self._program = program(expr, self.parameter_names)
         shape = [channels] if per == "channel" and channels else []
         for attribute, value in zip(self._attributes, initial.values(), strict=True):
             self.register_parameter(attribute, nn.Parameter(torch.full(shape, float(value))))
@@ -147,7 +201,7 @@ class ActivationModule(nn.Module):
         values: list[Tensor] = [getattr(self, attribute) for attribute in self._attributes]
         if self.per == "channel" and values:
             values = [self._along_channels(value, x) for value in values]
-        return apply(program(self.expr, self.parameter_names), x, *values)
+        return apply(self._program, x, *values)
 
     def _along_channels(self, value: Tensor, x: Tensor) -> Tensor:
         if not -x.dim() <= self.dim < x.dim() or x.shape[self.dim] != self.channels:

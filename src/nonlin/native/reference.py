@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import torch
@@ -59,9 +60,12 @@ def train_one(
     per_epoch = math.ceil(child.order.shape[1] / batch)
     factors = None if schedule is None else np.asarray(schedule, dtype=np.float64).reshape(-1)
     for epoch in range(first_epoch, last_epoch):
-        total = 0.0
+        begun, total, correct = time.perf_counter(), 0.0, 0
         for number, rows in enumerate(torch.from_numpy(child.order[epoch]).split(batch)):
-            loss = criterion(model(x[rows]), y[rows])
+            outputs = model(x[rows])
+            loss = criterion(outputs, y[rows])
+            if network.loss == "cross-entropy":
+                correct += int((outputs.argmax(1) == y[rows]).sum())
             total += loss.item() * len(rows)
             if not math.isfinite(loss.item()):
                 child.status, child.diverged_epoch = "diverged", epoch
@@ -77,7 +81,10 @@ def train_one(
             child.steps += 1
         if child.status == "diverged":
             break
+        child.train_seconds[epoch] = time.perf_counter() - begun
         child.train_loss[epoch] = total / child.order.shape[1]
+        if network.loss == "cross-entropy":
+            child.train_accuracy[epoch] = correct / child.order.shape[1]
         if len(valid_x):
             with torch.no_grad():
                 outputs = model(valid_x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nonlin.errors import NonlinError
+from nonlin.native import corrections
 from nonlin.nn import adaptive_direction as direction
 from nonlin.nn.adaptive_operations import REACH, HermiteStep, TableStep
 from nonlin.nn.adaptive_schedule import Observing, pick_values
@@ -29,6 +30,7 @@ class Correction(Observing):
     deviation: Tensor
 
     def _add_statistics(self) -> None:
+        corrections.prepare()
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
 
@@ -67,6 +69,7 @@ class TableCorrection(Correction):
     weights: Tensor
     lines: Tensor
     fixed_rho: Tensor
+    _known: tuple[tuple[int, ...], tuple[Tensor, ...], tuple[Tensor, Tensor, Tensor]] | None
 
     def __init__(
         self, rho: float, trainable: bool, kappa: float, channels: int | None, dim: int, every: int, momentum: float,
@@ -78,6 +81,7 @@ class TableCorrection(Correction):
         if not kappa >= direction.LEAST_KAPPA:
             raise NonlinError(f"kappa={kappa!r} must be at least {direction.LEAST_KAPPA}, about a bin's width.")
         self.kappa, self.channels, self.dim, self.trainable = kappa, channels, dim, trainable
+        self._known = None
         self._add_statistics()
         self.register_buffer("weights", torch.zeros(direction.BINS))
         self.register_buffer("lines", torch.zeros(2, direction.BINS + 1))
@@ -107,9 +111,29 @@ class TableCorrection(Correction):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         self.observe(pick_values, y)
+        return TableStep.apply(y, self._along(self.rho, y), *self._in_units_of_y())
+
+    def _in_units_of_y(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Lines, stretch and shift for `TableStep`; remembered in eager mode until a buffer changes."""
+        buffers = (self.lines, self.mean, self.deviation)
+        if torch.compiler.is_compiling() or corrections.observed() or any(b.is_inference() for b in buffers):
+            return self._scaled()
+        versions = tuple(buffer._version for buffer in buffers)
+        if (
+            self._known is None
+            or self._known[0] != versions
+            or any(a is not b for a, b in zip(self._known[1], buffers, strict=True))
+        ):
+            self._known = versions, buffers, self._scaled()
+        return self._known[2]
+
+    def _scaled(self) -> tuple[Tensor, Tensor, Tensor]:
         stretch = (self.deviation * direction.WIDTH).reciprocal()
-        shift = 0.5 - direction.LOW / direction.WIDTH - self.mean * stretch
-        return TableStep.apply(y, self._along(self.rho, y), self.lines * self.deviation, stretch, shift)[0]
+        return self.lines * self.deviation, stretch, 0.5 - direction.LOW / direction.WIDTH - self.mean * stretch
+
+    def __setstate__(self, state) -> None:
+        super().__setstate__(state)
+        self._known = None  # a copy counts its buffers' changes anew
 
     def refresh(self, sample: tuple[Tensor, ...]) -> None:
         z, usable = self._standardise(sample[0])

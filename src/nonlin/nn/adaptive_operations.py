@@ -1,5 +1,7 @@
 """The two corrections as differentiable operations that keep little and read memory seldom.
 
+On a CPU the compiled core does the work (`nonlin.native.corrections`); what is written here in torch's own
+operators runs where it is not there, on other devices, under transforms, and for gradients of gradients.
 In eager mode the cost of an elementwise operation is mostly that of fresh memory, so accumulators are
 updated in place. Half-precision inputs are computed in float32 and rounded once. Derivatives of any order
 exist; the table's second derivative is 0, as that of every piecewise linear function.
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nonlin.native import corrections
 from nonlin.nn.adaptive_direction import BINS
 
 REACH = 6.0  # the Hermite terms stop here: z^5·exp(-z²/2) is NaN in float16 for |z| ≥ 12
@@ -24,8 +27,18 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in _HALF else x
 
 
+def _operations():
+    """The core's functions: called in eager mode, put into the graph of a compiled one."""
+    return torch.ops.nonlin if torch.compiler.is_compiling() else corrections
+
+
+def _differentiable() -> bool:
+    """Whether a gradient of this gradient may be asked for. Compiled graphs have none."""
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 class TableStep(torch.autograd.Function):
-    """y + rho·lerp(table, y), and the segment of each element. Kept for backward: y, and these as bytes.
+    """y + rho·lerp(table, y). Kept for backward: y alone.
 
     y : any shape; rho : broadcasts against y; lines : (2, BINS + 1), see `adaptive_direction.segments`,
     its values in units of y; stretch, shift : () each, the position of y is y·stretch + shift.
@@ -34,33 +47,39 @@ class TableStep(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(y: Tensor, rho: Tensor, lines: Tensor, stretch: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(y: Tensor, rho: Tensor, lines: Tensor, stretch: Tensor, shift: Tensor) -> Tensor:
+        if corrections.fits(y, rho):
+            return _operations().table_step(y, rho, lines, stretch, shift)
         wide = _wide(y)
-        place = _place(wide, stretch, shift)
-        index = place.to(torch.int32).clamp_min_(0)  # NaN may convert to the least whole number
+        place, index = _place(wide, stretch, shift)
         move = _select(lines[0], index, wide).add_(_select(lines[1], index, wide).mul_(place))
-        return move.mul_(rho.to(wide.dtype)).add_(wide).to(y.dtype), index.to(torch.uint8)
+        return move.mul_(rho.to(wide.dtype)).add_(wide).to(y.dtype)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(*inputs, output[1])
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor, _):
-        y, rho, lines, stretch, shift, segment = ctx.saved_tensors
-        wide, index = _wide(y), segment.to(torch.int32)
+    def backward(ctx, gradient: Tensor):
+        y, rho, lines, stretch, shift = ctx.saved_tensors
+        if corrections.fits(y, rho) and not _differentiable():
+            by_y, by_rho = _operations().table_step_backward(gradient, y, rho, lines, stretch, shift)
+            return by_y, by_rho if ctx.needs_input_grad[1] else None, None, None, None
+        wide = _wide(y)
+        place, index = _place(wide, stretch, shift)
         slope = _select(lines[1], index, wide)
         by_y = (slope * (rho * stretch).to(wide.dtype)).add_(1.0).mul_(gradient).to(y.dtype)
         if not ctx.needs_input_grad[1]:
             return by_y, None, None, None, None
-        move = _select(lines[0], index, wide).add_(slope * _place(wide, stretch, shift))
+        move = _select(lines[0], index, wide).add_(slope * place)
         return by_y, _sum_to(move.mul_(gradient), rho).to(rho.dtype), None, None, None
 
 
-def _place(wide: Tensor, stretch: Tensor, shift: Tensor) -> Tensor:
+def _place(wide: Tensor, stretch: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions, and the number of the segment that holds each."""
     # hardtanh_ is clamp_ with a rule for torch.func.vmap
-    return F.hardtanh_((wide * stretch.to(wide.dtype)).add_(shift.to(wide.dtype)), 0.0, BINS + 0.5)
+    place = F.hardtanh_((wide * stretch.to(wide.dtype)).add_(shift.to(wide.dtype)), 0.0, BINS + 0.5)
+    return place, place.detach().to(torch.int32).clamp_min_(0)  # NaN may convert to the least whole number
 
 
 def _select(values: Tensor, index: Tensor, like: Tensor) -> Tensor:
@@ -79,6 +98,8 @@ class HermiteStep(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, y: Tensor, mean: Tensor, deviation: Tensor, coefficients: Tensor) -> Tensor:
+        if corrections.fits(x, coefficients[0]):
+            return _operations().hermite_step(x, y, mean, deviation, coefficients, REACH)
         z, bell = _standardised(_wide(x), mean, deviation)
         scaled = coefficients.to(z.dtype) * deviation.to(z.dtype)
         return _horner(list(scaled), z).mul_(bell).add_(y).to(x.dtype)
@@ -91,6 +112,9 @@ class HermiteStep(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor):
         x, mean, deviation, coefficients = ctx.saved_tensors
+        if corrections.fits(x, coefficients[0]) and not _differentiable():
+            by_x, sums = _operations().hermite_step_backward(gradient, x, mean, deviation, coefficients, REACH)
+            return by_x, gradient, None, None, sums if ctx.needs_input_grad[4] else None
         z, bell = _standardised(_wide(x), mean, deviation)
         weighted = bell * gradient
         by_x = None

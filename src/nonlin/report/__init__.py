@@ -1,5 +1,6 @@
-"""Showing results: pictures and the HTML report."""
+"""Showing results: pictures and the HTML reports."""
 
-from nonlin.report.html import write_report
+from nonlin.report.comparison import write_comparison
+from nonlin.report.search import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]

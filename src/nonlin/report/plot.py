@@ -1,12 +1,10 @@
-"""Pictures, drawn by matplotlib in one style: files for papers, inline SVG for the report.
+"""Pictures for papers, drawn by matplotlib in one style.
 
 Colours follow Okabe & Ito (2008), which stay apart for colour-blind readers; lines also differ by dashes.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,9 +23,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", "--", "-.", ":")
 FORMATS = (".png", ".svg", ".pdf")
 POINTS = 801
-# Colours that the report's style sheet sets, so that pictures follow light and dark.
-INK, FAINT, FIRST, SECOND = "#010203", "#040506", "#070809", "#0a0b0c"
-_VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", FIRST: "var(--first)", SECOND: "var(--second)"}
 
 
 @contextmanager
@@ -37,7 +32,7 @@ def style() -> Iterator[None]:
 
     settings: Any = {
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
-        "axes.axisbelow": True, "lines.linewidth": 1.8, "legend.frameon": False, "font.size": 9,
+        "axes.axisbelow": True, "lines.linewidth": 1.6, "legend.frameon": False, "font.size": 9,
         "svg.fonttype": "none", "pdf.fonttype": 42, "figure.dpi": 150,
         "axes.formatter.useoffset": False, "axes.titlesize": 10,
     }  # fmt: skip
@@ -55,41 +50,102 @@ def panels(width: float, height: float, rows: int = 1, columns: int = 1) -> tupl
     return figure, list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
 
 
-def curve(act: Activation, low: float, high: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, f(x) and f'(x) at `POINTS` points, parameters at their initial values."""
-    x = np.linspace(low, high, POINTS)
+def curve(act: Activation, low: float, high: float, points: int = POINTS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, f(x) and f'(x) at evenly spaced points, parameters at their initial values."""
+    x = np.linspace(low, high, points)
     slope = act.derivative()
     return x, act(x), slope(x)
 
 
 def plot_activations(
-    acts: Sequence[Activation], path: Path, span: tuple[float, float] = (-5.0, 5.0), derivative: bool = True
+    acts: Sequence[Activation], path: str | Path, span: tuple[float, float] = (-5.0, 5.0), derivative: bool = True
 ) -> Path:
     """Draw functions, and their derivatives beside them, into a .png, .svg or .pdf file.
 
     Raises
     ------
-    NonlinError : unknown file type, or a folder that does not exist or cannot be written.
+    NonlinError : no function, unknown file type, or a folder that does not exist or cannot be written.
     """
+    if not acts:
+        raise NonlinError("there is no function to draw; name one or more, such as relu gelu 'x*tanh(x)'.")
+    looks = [(COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]) for n in range(len(acts))]
+    return _draw(acts, [_label(act) for act in acts], looks, Path(path), span, derivative)
+
+
+def plot_family(
+    act: Activation,
+    parameter: str,
+    values: Sequence[float],
+    path: str | Path,
+    span: tuple[float, float] = (-5.0, 5.0),
+    derivative: bool = True,
+) -> Path:
+    """Draw one function, and its derivative beside it, for several values of a parameter, from dark to light.
+
+    Raises
+    ------
+    NonlinError : the function has no such parameter, no values, or as for `plot_activations`.
+    """
+    from matplotlib import colormaps
+
+    if parameter not in act.parameters:
+        known = ", ".join(act.parameters)
+        remedy = f"it has: {known}" if known else "it has none, so there is nothing to vary"
+        raise NonlinError(f"{act.name} has no parameter {parameter!r}; {remedy}.")
+    if not values or not np.isfinite(values).all():
+        raise NonlinError(f"values of {parameter} must be one or more finite numbers; got {list(values)}.")
+    from nonlin.zoo.activation import with_initial
+
+    family = [with_initial(act, {parameter: float(value)}) for value in values]
+    shades = colormaps["viridis"](np.linspace(0.0, 0.88, len(values)))
+    looks = [(tuple(shade), DASHES[n % len(DASHES)]) for n, shade in enumerate(shades)]
+    others = ", ".join(f"{name} = {value:g}" for name, value in act.initial if name != parameter)
+    title = f"{act.name}{f', {others}' if others else ''}"
+    return _draw(family, [f"{parameter} = {value:g}" for value in values], looks, Path(path), span, derivative, title)
+
+
+def _draw(
+    acts: Sequence[Activation],
+    labels: Sequence[str],
+    looks: Sequence[tuple[Any, str]],
+    path: Path,
+    span: tuple[float, float],
+    derivative: bool,
+    title: str = "",
+) -> Path:
+    """One panel for the functions and one for their derivatives, with one legend."""
     checked_format(path)
+    if not (np.isfinite(span).all() and span[0] < span[1]):
+        raise NonlinError(f"the x axis must go from a smaller to a larger number; got {span[0]:g} to {span[1]:g}.")
+    columns = min(len(acts), 4, max(1, 110 // max(map(len, labels)))) if derivative else min(len(acts), 2)
+    rows = -(-len(acts) // columns)
     with style():
-        figure, axes = panels(9.0 if derivative else 5.0, 3.6, columns=2 if derivative else 1)
+        width = 7.2 if derivative else 3.8
+        figure, axes = panels(width, 2.6 + 0.19 * rows + (0.2 if title else 0), columns=2 if derivative else 1)
         shown: list[list[np.ndarray]] = [[], []]
-        for number, act in enumerate(acts):
-            look: dict[str, Any] = {
-                "color": COLOURS[number % len(COLOURS)],
-                "linestyle": DASHES[number // len(COLOURS) % len(DASHES)],
-                "label": _label(act),
-            }
+        for act, label, (colour, dash) in zip(acts, labels, looks, strict=True):
             x, *values = curve(act, *span)
             for ax, y, kept in zip(axes, values, shown, strict=False):
-                ax.plot(x, y, **look)
+                # a clipped line may not be cut where its points have no place in the file
+                ax.plot(x, _broken(y), color=colour, linestyle=dash, label=label)
                 kept.append(y)
-        for ax, title, kept in zip(axes, ("f(x)", "f'(x)"), shown, strict=False):
-            ax.set(title=title, xlabel="x", xlim=span)
-            limit(ax, np.concatenate(kept))
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(acts), 4))
+        for ax, name, kept in zip(axes, ("f(x)", "f′(x)"), shown, strict=False):
+            ax.set(title=name, xlabel="x", xlim=span, ylim=value_range(kept, span))
+        if title:
+            figure.suptitle(title, fontsize=10)
+        handles = axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize=8, handlelength=2.6)
         return save(figure, path)
+
+
+def _broken(values: np.ndarray) -> np.ndarray:
+    """Values that a file can hold; none on either side of a pole, through which no line is to go."""
+    out = np.where(np.abs(values) < 1e6, values, np.nan)
+    with np.errstate(invalid="ignore"):
+        step = np.abs(np.diff(out))
+        pole = (step > 20) & (np.sign(out[1:]) != np.sign(out[:-1])) & (step > 100 * np.nanmedian(step))
+    out[1:][pole] = np.nan
+    return out
 
 
 def checked_format(path: Path) -> None:
@@ -123,94 +179,24 @@ def limit(ax: Axes, values: np.ndarray) -> None:
     ax.set_ylim(max(finite.min(), low - spread) - 0.06 * spread, min(finite.max(), high + spread) + 0.06 * spread)
 
 
-# Inline SVG for the report
+def value_range(curves: Sequence[np.ndarray], span: tuple[float, float]) -> tuple[float, float]:
+    """Limits of the y axis that show what can be compared, padded.
 
-
-def shape_svg(act: Activation, title: str, span: tuple[float, float] = (-4.0, 4.0)) -> str:
-    """A small picture of f (full line) and f' (dashed)."""
-    x, y, slope = curve(act, *span)
-    with style():
-        figure, (ax,) = panels(2.6, 1.9)
-        ax.axhline(0, color=FAINT, linewidth=0.8)
-        ax.axvline(0, color=FAINT, linewidth=0.8)
-        ax.plot(x, slope, color=SECOND, linestyle="--", linewidth=1.3)
-        ax.plot(x, y, color=FIRST)
-        limit(ax, np.concatenate([y, slope]))
-        return inline_svg(figure, f"{title}: the function (full line) and its derivative (dashed)")
-
-
-def lines_svg(series: Sequence[tuple[str, Sequence[float]]], xlabel: str, ylabel: str, log: bool = False) -> str:
-    """Curves over epochs 1, 2, ..."""
-    with style():
-        figure, (ax,) = panels(6.4, 3.2)
-        for number, (label, values) in enumerate(series):
-            ax.plot(
-                range(1, len(values) + 1), values, label=label, color=COLOURS[number % 6],
-                linestyle=DASHES[number // 6 % len(DASHES)],
-            )  # fmt: skip
-        ax.set(xlabel=xlabel, ylabel=ylabel)
-        if log:
-            ax.set_yscale("log")
-        ax.legend(fontsize=8, ncols=2)
-        return inline_svg(figure, f"{ylabel} over {xlabel}: {', '.join(label for label, _ in series)}")
-
-
-def progress_svg(
-    numbers: Sequence[int], scores: Sequence[float], lines: Sequence[tuple[str, float]], ylabel: str
-) -> str:
-    """Each child's score in the order of the search, the best so far, and reference lines."""
-    points = np.array(scores)
-    best = np.fmax.accumulate(points)
-    with style():
-        figure, (ax,) = panels(6.4, 3.2)
-        ax.plot(numbers, points, ".", color=FIRST, markersize=4, alpha=0.55, label="candidates")
-        ax.plot(numbers, best, color=SECOND, drawstyle="steps-post", label="best so far")
-        for number, (label, value) in enumerate(lines):
-            ax.axhline(value, color=INK, linewidth=0.9, linestyle=DASHES[1 + number % 3], label=label)
-        finite = points[np.isfinite(points)]
-        if finite.size:
-            low = max(np.quantile(finite, 0.25), finite.max() - 0.2)
-            ax.set_ylim(low - 0.02, finite.max() + 0.01)
-        ax.set(xlabel="children trained", ylabel=ylabel)
-        ax.legend(fontsize=8, loc="lower right", ncols=2)
-        return inline_svg(figure, f"{ylabel} of every candidate in the order of the search, with the best so far")
-
-
-def inline_svg(figure: Figure, description: str) -> str:
-    """The figure as an <svg> element that scales, follows the page's colours and has a text alternative."""
-    from html import escape
-
-    from matplotlib import rc_context
-
-    for ax in figure.axes:
-        for item in (ax.xaxis.label, ax.yaxis.label, ax.title, *ax.get_xticklabels(), *ax.get_yticklabels()):
-            item.set_color(INK)
-        for spine in ax.spines.values():
-            spine.set_color(FAINT)
-        ax.tick_params(colors=INK)
-        if legend := ax.get_legend():
-            for text in legend.get_texts():
-                text.set_color(INK)
-    stream = io.StringIO()
-    with rc_context({"svg.hashsalt": description}):  # ids differ between pictures and not between runs
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
-    salt = f"{abs(hash_text(description)):x}"
-    svg = re.sub(r'id="([\w.]+)"', rf'id="\1-{salt}"', svg)
-    svg = re.sub(r'(href="#|url\(#)([\w.]+)', rf"\1\2-{salt}", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    svg = re.sub(r"font: [^;\"]*?(\d[\d.]*)px [^;\"]*", r"font: \1px var(--font)", svg)
-    label = escape(description, quote=True)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1).strip()
-
-
-def hash_text(text: str) -> int:
-    """A small number that is the same in every process, unlike `hash`."""
-    import zlib
-
-    return zlib.crc32(text.encode())
+    A curve that is far taller than the others has no say, and no curve takes the picture farther from its middle
+    than four times the reach of x: beyond, it leaves the picture.
+    """
+    finite = [values[np.isfinite(values)] for values in curves]
+    bounds = [(*np.quantile(values, (0.01, 0.99)), values.min(), values.max()) for values in finite if values.size]
+    if not bounds:
+        return -1.0, 1.0
+    heights = [high - low for low, high, *_ in bounds]
+    usual = max(sorted(heights)[(len(heights) - 1) // 2], 0.1)
+    most = max(6 * usual, 1.2 * (span[1] - span[0]))
+    kept = [bound for bound, height in zip(bounds, heights, strict=True) if height <= most] or bounds
+    low = min(max(bottom, low - 0.2 * (high - low)) for low, high, bottom, _ in kept)
+    high = max(min(top, high + 0.2 * (high - low)) for low, high, _, top in kept)
+    middle = float(np.median(np.concatenate(finite)))
+    reach = 4 * max(abs(end) for end in span)
+    low, high = max(low, middle - reach), min(high, middle + reach)
+    pad = 0.06 * (high - low) or 0.1
+    return float(low - pad), float(high + pad)

@@ -10,13 +10,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nonlin.run.comparison import Comparison, compare
+    from nonlin.run.finalists import confirm, transfer
     from nonlin.run.local import start
     from nonlin.run.store import Store, Trial
     from nonlin.run.study import Study, search
 
-_HOMES = {"Store": "store", "Trial": "store", "Study": "study", "search": "study", "start": "local"}
+_HOMES = {
+    "Comparison": "comparison",
+    "Store": "store",
+    "Study": "study",
+    "Trial": "store",
+    "compare": "comparison",
+    "confirm": "finalists",
+    "search": "study",
+    "start": "local",
+    "transfer": "finalists",
+}
 
-__all__ = ["Store", "Study", "Trial", "search", "start"]
+__all__ = ["Comparison", "Store", "Study", "Trial", "compare", "confirm", "search", "start", "transfer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -54,7 +54,7 @@ class InProcess(_Closing):
         self.queue: deque[Job] = deque()
 
     def begin(self, task: Task) -> None:
-        """Take up a task; call it once, before the first job."""
+        """Take up a task, before its first job and when no job is left."""
         self.task = task
 
     def submit(self, job: Job) -> None:
@@ -95,7 +95,7 @@ class Workers(_Closing):
         self.running[ours] = None
 
     def begin(self, task: Task) -> None:
-        """Send the task, with its data loaded, to every worker; call it once, before the first job."""
+        """Send the task, with its data loaded, to every worker, before its first job and when no job is left."""
         from dataclasses import replace
 
         try:
@@ -204,9 +204,13 @@ def _work(connection: Connection) -> None:
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimizer loads half of torch: do it now
     try:
         connection.send(_READY)
-        task = pickle.loads(connection.recv_bytes())
+        task = None
         while True:
-            connection.send(connection.recv().run(task))
+            received = connection.recv()  # a Job, or the Task of all jobs that follow
+            if task is None or not hasattr(received, "run"):
+                task = received
+            else:
+                connection.send(received.run(task))
     except NonlinError as error:
         connection.send(error)
     except (EOFError, OSError):

@@ -21,7 +21,7 @@ from nonlin.run.halving import QuantileRule
 from nonlin.run.job import Job
 from nonlin.run.local import Executor
 from nonlin.run.store import Trial
-from nonlin.strategies import Census, Space, census, space, strategy
+from nonlin.strategies import Census, Estimate, Space, count, strategy
 from nonlin.tasks import Task
 from nonlin.train import Outcome
 from nonlin.zoo.catalogue import activation
@@ -41,8 +41,8 @@ SEPARATOR = ": "  # between name and formula of the activations that a user adds
 class Watcher(Protocol):
     """Hears of a study's progress; see `nonlin.cli` for one that shows it."""
 
-    def counted(self, found: Census) -> None:
-        """The space has been enumerated."""
+    def counted(self, found: Census | Estimate) -> None:
+        """The space has been enumerated, or looked at by a sample where it is too large."""
 
     def restored(self, best: Trial, done: int, total: int) -> None:
         """`done` children were in the store already, `best` among them."""
@@ -57,7 +57,7 @@ class Loop:
     def __init__(self, study: Study, task: Task, crew: Executor, watcher: Watcher | None):
         self.study, self.task, self.crew, self.watcher = study, task, crew, watcher
         self.config, self.store = study.config, study.store
-        self.space: Space = space(self.config.space)
+        self.space: Space = study.space
         self.index = IdentityIndex()
         self.trials: list[Trial] = []  # asked, in order; trials[:told] have been told
         self.by_key: dict[str, int] = {}
@@ -74,14 +74,18 @@ class Loop:
             self._take(parse(formula), role, name)
         if not any(trial.status != "running" for trial in self.trials):
             self._receive()  # something to see before the space is counted
-        found = census(self.space)
+        found = count(self.space)
         self.store.set_census(self.study.id, found.counts())
         if self.watcher:
             self.watcher.counted(found)
         fixed = len(self.trials)
-        available = sum(self.index.find(expr) is None for expr in found.worth_training)
-        self.total = fixed + min(self.config.budget or available, available)
-        self.strategy = strategy(self.config.strategy, self.space, self.config.seed)
+        if isinstance(found, Census):
+            available = sum(self.index.find(expr) is None for expr in found.worth_training)
+            self.total = fixed + min(self.config.budget or available, available)
+        else:
+            assert self.config.budget is not None, "a space that cannot be listed is searched with a budget"
+            self.total = fixed + self.config.budget
+        self.strategy = strategy(self.study.strategy, self.space, self.config.seed)
         self._restore()
         self._announce_restored()
         while True:
@@ -193,8 +197,7 @@ class Loop:
     def _tell(self) -> None:
         """Tell the strategy the oldest outcome it does not know, and save its state."""
         trial = self.trials[self.told]
-        if trial.role == "candidate":
-            self.strategy.tell(parse(trial.formula), trial.score, trial.loss)
+        self.strategy.tell(parse(trial.formula), trial.score, trial.loss)
         self.rule.tell(trial)
         self.told += 1
         state = {"asked": len(self.trials), "told": self.told, "strategy": self.strategy.state_dict()}
@@ -202,8 +205,10 @@ class Loop:
 
 
 def _copy(outcome: Outcome, trial: Trial) -> None:
+    """What a trial keeps of an outcome; the test part's score and the like are none of a search's business."""
     for name, value in outcome.as_dict().items():
-        setattr(trial, name, value)
+        if hasattr(trial, name):
+            setattr(trial, name, value)
 
 
 def controls(where: Space, seed: int, also: Sequence[str] = ()) -> list[tuple[str, str, str]]:
@@ -211,16 +216,22 @@ def controls(where: Space, seed: int, also: Sequence[str] = ()) -> list[tuple[st
     rows = [("baseline", name, activation(name).formula) for name in BASELINES]
     rows += [("baseline", name, formula) for name, formula in (pair.split(SEPARATOR, 1) for pair in also)]
     rows += [("null", name, formula) for name, formula in NULLS]
+    drawn = random_functions(where, seed, RANDOM_NULLS, [formula for _, _, formula in rows])
+    rows += [("null", f"random function {number}", formula) for number, formula in enumerate(drawn, start=1)]
+    return rows
+
+
+def random_functions(where: Space, seed: int, count: int, taken: Sequence[str]) -> list[str]:
+    """Formulas of `count` different functions of a space, drawn at random; none of those `taken`."""
     generator = np.random.default_rng([seed, 1])
     seen = IdentityIndex()
-    for _, _, formula in rows:
+    for formula in taken:
         seen.add(parse(formula))
-    drawn = 0
+    found: list[str] = []
     for _ in range(PATIENCE):
-        if drawn == RANDOM_NULLS:
+        if len(found) == count:
             break
         expr = where.sample(generator)
         if kind(expr) == "ordinary" and seen.add(expr)[1]:
-            drawn += 1
-            rows.append(("null", f"random function {drawn}", str(expr)))
-    return rows
+            found.append(str(expr))
+    return found

@@ -1,11 +1,13 @@
-"""The store: studies and their trials in one SQLite file.
+"""The store: studies with their trials, and comparisons with their runs, in one SQLite file.
 
-Schema (version 1; readable with datasette, pandas or the sqlite3 shell):
+Schema (version 2; readable with datasette, pandas or the sqlite3 shell):
 
     meta     key, value
     studies  id, created, config (JSON), provenance (JSON), census (JSON), state (JSON), finished
     trials   study, number, role, name, formula, key, initial (JSON), rungs (JSON), seed, status,
              score, loss, epochs, seconds, curves (JSON), parameters (JSON), error, told
+    comparisons  id, created, config (JSON), provenance (JSON), finished
+    runs     comparison, phase, task, arm, rate, seed, then as `nonlin.run.runs.Run`
 
 A trial is written when it is asked for (status "running") and again when it is finished, in one
 transaction each, so that `kill -9` loses at most the children in flight. `told` marks those whose outcome
@@ -32,7 +34,7 @@ try:
 except ImportError:  # not on Windows, where two searches on one store are the user's to avoid
     fcntl = None  # type: ignore[assignment]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -49,6 +51,21 @@ CREATE TABLE trials (
     PRIMARY KEY (study, number)
 );
 CREATE UNIQUE INDEX one_trial_per_function ON trials (study, key);
+"""
+
+# What version 2 added; a store of version 1 gets it when it is opened.
+_COMPARISONS = """
+CREATE TABLE comparisons (
+    id INTEGER PRIMARY KEY, created TEXT NOT NULL, config TEXT NOT NULL, provenance TEXT NOT NULL,
+    finished INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE runs (
+    comparison INTEGER NOT NULL REFERENCES comparisons(id), phase TEXT NOT NULL, task TEXT NOT NULL,
+    arm TEXT NOT NULL, rate REAL NOT NULL, seed INTEGER NOT NULL, status TEXT NOT NULL, score REAL, loss REAL,
+    test_score REAL, test_loss REAL, epochs INTEGER NOT NULL, seconds REAL NOT NULL, seconds_per_epoch REAL,
+    saved_bytes INTEGER, curves TEXT NOT NULL, parameters TEXT NOT NULL, error TEXT NOT NULL,
+    PRIMARY KEY (comparison, phase, task, arm, rate, seed)
+);
 """
 
 
@@ -117,7 +134,7 @@ class Store:
         self.label = ":memory:" if self.path is None else str(self.path)
         if self.path is not None:
             self._check_file(create)
-        with self._errors("open"):
+        with self.errors("open"):
             self.db = sqlite3.connect(self.label, isolation_level=None, timeout=10)
             self.db.row_factory = sqlite3.Row
             self._check_schema(create)
@@ -140,14 +157,14 @@ class Store:
         if not tables and create:
             self.db.execute("PRAGMA journal_mode = WAL")
             self.db.execute("PRAGMA synchronous = NORMAL")
-            self.db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            self.db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_COMPARISONS} COMMIT;")
             self.db.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
             return
         if not {"meta", "studies", "trials"} <= tables:
             raise StoreError(f"{self.label} is an SQLite file but not a nonlin store; it was not touched.")
         row = self.db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
         version = row[0] if row else "missing"
-        if version != str(SCHEMA_VERSION):
+        if version not in ("1", str(SCHEMA_VERSION)):
             raise StoreError(
                 f"{self.label} has schema version {version}; this nonlin reads version {SCHEMA_VERSION}. "
                 "Install the nonlin that wrote it (pip install -U nonlin), or use another file. It was not touched."
@@ -156,9 +173,12 @@ class Store:
         if check != "ok":
             raise StoreError(f"{self.label} is damaged ({check}); restore it from a backup. It was not touched.")
         self.db.execute("PRAGMA synchronous = NORMAL")
+        if version == "1":
+            update = f"UPDATE meta SET value = '{SCHEMA_VERSION}' WHERE key = 'schema_version';"
+            self.db.executescript(f"BEGIN IMMEDIATE; {_COMPARISONS} {update} COMMIT;")
 
     @contextmanager
-    def _errors(self, action: str) -> Iterator[None]:
+    def errors(self, action: str) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -175,7 +195,7 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the store for one running search; StoreError if another process holds it.
+        """Hold the store for one running search or comparison; StoreError if another process holds it.
 
         The lock ends with the process, however it ends. It is a file of its own beside the store, since closing
         any handle of the store itself would drop SQLite's own locks.
@@ -190,7 +210,7 @@ class Store:
             except OSError:
                 file.seek(0)
                 raise StoreError(
-                    f"process {file.read().strip() or 'unknown'} is searching with the store {self.label} just now; "
+                    f"process {file.read().strip() or 'unknown'} is working with the store {self.label} just now; "
                     "wait for it, or use another file."
                 ) from None
             file.truncate(0)
@@ -200,10 +220,10 @@ class Store:
             path.unlink(missing_ok=True)
 
     @contextmanager
-    def _transaction(self, action: str) -> Iterator[None]:
+    def transaction(self, action: str) -> Iterator[None]:
         if self.path is not None and not self.path.exists():
             raise StoreError(f"the store {self.label} was removed while it was in use; its results cannot be kept.")
-        with self._errors(action):
+        with self.errors(action):
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -220,29 +240,29 @@ class Store:
 
     def add_study(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> int:
         """A new study; returns its id."""
-        with self._transaction("write to"):
+        with self.transaction("write to"):
             cursor = self.db.execute(
                 "INSERT INTO studies (created, config, provenance) VALUES (?, ?, ?)",
-                (_now(), json.dumps(config, sort_keys=True), json.dumps(provenance)),
+                (now(), json.dumps(config, sort_keys=True), json.dumps(provenance)),
             )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def find_study(self, config: Mapping[str, Any]) -> int | None:
         """The id of the study with exactly this configuration."""
-        with self._errors("read"):
+        with self.errors("read"):
             row = self.db.execute(
                 "SELECT id FROM studies WHERE config = ?", (json.dumps(config, sort_keys=True),)
             ).fetchone()
         return row["id"] if row else None
 
     def study_ids(self) -> list[int]:
-        with self._errors("read"):
+        with self.errors("read"):
             return [row["id"] for row in self.db.execute("SELECT id FROM studies ORDER BY id")]
 
     def study(self, study: int) -> dict[str, Any]:
         """A study's row with config, provenance, census and state decoded."""
-        with self._errors("read"):
+        with self.errors("read"):
             row = self.db.execute("SELECT * FROM studies WHERE id = ?", (study,)).fetchone()
         if row is None:
             known = ", ".join(map(str, self.study_ids())) or "none"
@@ -251,11 +271,11 @@ class Store:
         return {**dict(row), **decoded}
 
     def set_census(self, study: int, census: Mapping[str, Any]) -> None:
-        with self._transaction("write to"):
+        with self.transaction("write to"):
             self.db.execute("UPDATE studies SET census = ? WHERE id = ?", (json.dumps(census), study))
 
     def finish(self, study: int) -> None:
-        with self._transaction("write to"):
+        with self.transaction("write to"):
             self.db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study,))
 
     # Trials
@@ -264,14 +284,14 @@ class Store:
         """Record that a child is about to be trained."""
         names = ", ".join(_COLUMNS)
         slots = ", ".join("?" * (len(_COLUMNS) + 1))
-        with self._transaction("write to"):
+        with self.transaction("write to"):
             self.db.execute(f"INSERT INTO trials (study, {names}) VALUES ({slots})", (study, *_encode(trial, _COLUMNS)))
 
     def save_outcome(self, study: int, trial: Trial) -> None:
         """Record a finished child."""
         changing = ("status", "score", "loss", "epochs", "seconds", "curves", "parameters", "error")
         assignments = ", ".join(f"{name} = ?" for name in changing)
-        with self._transaction("write to"):
+        with self.transaction("write to"):
             self.db.execute(
                 f"UPDATE trials SET {assignments} WHERE study = ? AND number = ?",
                 (*_encode(trial, changing), study, trial.number),
@@ -279,13 +299,13 @@ class Store:
 
     def save_state(self, study: int, told: int, state: Mapping[str, Any]) -> None:
         """The strategy's state after it was told trial `told` - 1, the last of those told so far."""
-        with self._transaction("write to"):
+        with self.transaction("write to"):
             self.db.execute("UPDATE studies SET state = ? WHERE id = ?", (json.dumps(state), study))
             self.db.execute("UPDATE trials SET told = 1 WHERE study = ? AND number = ?", (study, told - 1))
 
     def trials(self, study: int) -> list[Trial]:
         """All trials in the order in which they were asked."""
-        with self._errors("read"):
+        with self.errors("read"):
             rows = self.db.execute("SELECT * FROM trials WHERE study = ? ORDER BY number", (study,)).fetchall()
         return [_decode(row) for row in rows]
 
@@ -306,5 +326,5 @@ def _decode(row: sqlite3.Row) -> Trial:
     return Trial(**values)
 
 
-def _now() -> str:
+def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

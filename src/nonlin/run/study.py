@@ -7,15 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nonlin.errors import SearchError, StoreError, UnknownNameError
+from nonlin.errors import NonlinError, SearchError, StoreError
 from nonlin.native.module import Per
 from nonlin.run.local import Executor, InProcess, Workers, start
 from nonlin.run.loop import SEPARATOR, Loop, Watcher
 from nonlin.run.provenance import data_digest, provenance
 from nonlin.run.ranking import Ranking
 from nonlin.run.store import Store, Trial
-from nonlin.strategies import STRATEGIES
+from nonlin.strategies import STRATEGIES, Space, StrategyFactory, listable
 from nonlin.strategies import space as space_by_name
+from nonlin.strategies import strategy as new_strategy
+from nonlin.strategies.strategy import label
 from nonlin.tasks import TASKS, Task
 from nonlin.tasks import task as task_by_name
 from nonlin.train import obstacle
@@ -31,7 +33,7 @@ class Config:
 
     `engine` is "torch" or "core", `training` the task's budget, `data` a checksum, `rows` the numbers of
     targets in the three parts, and `metric`
-    what the score is: accuracy or R², on the validation part.
+    what the score is: accuracy or R², on the validation part. `definition` holds a space of the user's own.
     """
 
     task: str
@@ -48,21 +50,25 @@ class Config:
     data: str
     rows: Mapping[str, int]
     metric: str
+    definition: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        if self.definition is None:
+            del values["definition"]
+        return values
 
 
 class Study:
     """A search and its results. Get one from `nonlin.search`, or `Study.open` for a stored one."""
 
-    def __init__(self, store: Store, id: int, task: Task | None = None):
+    def __init__(self, store: Store, id: int, task: Task | None = None, strategy: StrategyFactory | None = None):
         self.store, self.id = store, id
         row = store.study(id)
         self.config = Config(**row["config"])
         self.provenance: dict[str, Any] = row["provenance"]
         self.created: str = row["created"]
-        self._task = task
+        self._task, self._strategy = task, strategy
 
     def __repr__(self) -> str:
         return f"<Study {self.id} of {self.store.label}: {self.config.space} on {self.config.task}>"
@@ -119,6 +125,25 @@ class Study:
             self._task = task_by_name(self.config.task)
         return self._task
 
+    @property
+    def space(self) -> Space:
+        """Where it searches: the built-in space of that name, or the user's own, which the store holds."""
+        if self.config.definition is not None:
+            return Space.from_definition(self.config.definition)
+        return space_by_name(self.config.space)
+
+    @property
+    def strategy(self) -> str | StrategyFactory:
+        """What chooses: a name, or the user's own class."""
+        if self._strategy is not None:
+            return self._strategy
+        if self.config.strategy not in STRATEGIES:
+            raise SearchError(
+                f"this study is searched by your own strategy {self.config.strategy!r}, which only your script can "
+                "build. Call nonlin.search(...) from it again, with the same arguments and this store: it continues."
+            )
+        return self.config.strategy
+
     def run(self, workers: int | Executor = 0, watcher: Watcher | None = None) -> Study:
         """Train what is missing. Interrupting is safe at any moment; calling again continues.
 
@@ -133,9 +158,9 @@ class Study:
         """
         if self.finished:
             return self
-        task = self.task
+        task, _ = self.task, self.strategy
         self._check_same_task(task)
-        with self.store.lock(), _crew(workers) as crew:
+        with self.store.lock(), crew_of(workers) as crew:
             crew.begin(task)
             Loop(self, task, crew, watcher).run()
             self.store.finish(self.id)
@@ -147,7 +172,7 @@ class Study:
                 f"this study was begun with the compiled core, which cannot be used here: {problem}. Its children "
                 "would not be comparable. Install nonlin with a C++ compiler, or use another store."
             )
-        if asdict(task.budget) != dict(self.config.training) or data_digest(task.load()) != self.config.data:
+        if task.budget.as_dict() != dict(self.config.training) or data_digest(task.load()) != self.config.data:
             raise SearchError(
                 f"the data or the training budget of task {task.name!r} are not those this study was begun with; "
                 "its children could not be compared. Use another store for the new setting."
@@ -156,15 +181,15 @@ class Study:
 
 def search(
     task: str | Task,
-    space: str = "core-1",
-    strategy: str = "exhaustive",
+    space: str | Path | Space = "core-1",
+    strategy: str | StrategyFactory = "exhaustive",
     budget: int | None = None,
     seed: int = 0,
     store: str | Path | None = None,
     workers: int | Executor = 0,
     halving: bool = True,
     normalise: bool = True,
-    per: Per = "channel",
+    per: Per | None = None,
     engine: Engine = "auto",
     also: Sequence[str] = (),
     watcher: Watcher | None = None,
@@ -177,15 +202,17 @@ def search(
     Parameters
     ----------
     task : name of a task (`nonlin tasks`) or a `nonlin.Task`
-    space, strategy : names (`nonlin spaces`)
-    budget : how many candidates to train; None for all that are worth it
+    space : a name (`nonlin spaces`), the path of a .toml file with your own, or a `nonlin.strategies.Space`
+    strategy : a name (`nonlin spaces`), or a class of your own, called with (space, seed); see
+        `nonlin.strategies.Strategy` and `nonlin.testing.check_strategy`
+    budget : how many candidates to train; None for all that are worth it, in a space small enough to list
     seed : of initial weights, batches and the strategy's choices
     store : file that keeps everything; None for memory only. If it holds a study with this very
         configuration, that study is continued, or returned if it is finished
     workers : processes on this machine; 0 trains in this process. Or what `nonlin.run.start` returned
     halving : stop children that are in the worst third of their predecessors at 25% or 50% of the epochs
     normalise : scale each child's initial weights by its own function's gain
-    per : trainable parameters per "channel" or per "tensor"
+    per : trainable parameters per "channel" or per "tensor"; None for what the space says, else per channel
     engine : "torch" for the plain reference, "core" for the compiled core (multilayer perceptrons), "auto"
         for the core wherever it can train the task. A store remembers which it was
     also : names or formulas of your own to train as baselines beside the usual ones
@@ -196,43 +223,61 @@ def search(
     Study : `.top()`, `.trials()`, `.report(path)`
     """
     chosen = task_by_name(task)
-    if strategy not in STRATEGIES:
-        raise UnknownNameError("strategy", strategy, STRATEGIES)
+    where = space_by_name(space)
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
+        new_strategy(strategy, where, 0)  # raises if it is none
+        if label(strategy) in STRATEGIES:
+            raise SearchError(f"{label(strategy)!r} is the name of a built-in strategy; give your class another.")
     for name, value, least in (("budget", budget, 1), ("seed", seed, 0)):
         whole = isinstance(value, int) and not isinstance(value, bool)
         if value is not None and not (whole and least <= value <= LARGEST):
             raise SearchError(f"{name} must be a whole number from {least} to {LARGEST}; got {value!r}.")
+    per = where.per or "channel" if per is None else per
     if per not in ("channel", "tensor"):
         raise SearchError(f"per must be 'channel' or 'tensor'; got {per!r}.")
     if engine not in ("auto", "torch", "core"):
         raise SearchError(f"engine must be 'auto', 'torch' or 'core'; got {engine!r}.")
     added = [f"{act.name}{SEPARATOR}{act.formula}" for act in map(activation, also)]
-    where = space_by_name(space).name
+    if budget is None and not listable(where):
+        raise SearchError(
+            f"space {where.name!r} has {where.size:,} expressions, too many to train them all. Give a budget, as in "
+            "budget=1000 (--budget 1000)."
+        )
     opened = Store(store)
-    with _crew(workers) as crew:  # before the data is read: the workers start meanwhile
+    with crew_of(workers) as crew:  # before the data is read: the workers start meanwhile
         data = chosen.load()
         config = Config(
             task=chosen.name,
-            space=where,
-            strategy=strategy,
+            space=where.name,
+            strategy=label(strategy),
             budget=budget,
             seed=seed,
             normalise=normalise,
             per=per,
             halving=halving,
-            engine=_engine(engine, chosen),
+            engine=engine_for(engine, chosen),
             also=added,
-            training=asdict(chosen.budget),
+            training=chosen.budget.as_dict(),
             data=data_digest(data),
             rows={name: getattr(data, name)[1].numel() for name in ("train", "validation", "test")},
             metric="R²" if data.classes is None else "accuracy",
+            definition=None if _is_built_in(where) else where.definition(),
         )
         found = opened.find_study(config.as_dict())
         id = opened.add_study(config.as_dict(), provenance()) if found is None else found
-        return Study(opened, id, chosen).run(crew, watcher)
+        own = None if isinstance(strategy, str) else strategy
+        return Study(opened, id, chosen, own).run(crew, watcher)
 
 
-def _engine(wanted: Engine, task: Task) -> str:
+def _is_built_in(where: Space) -> bool:
+    """Whether a space can be had again by its name alone."""
+    try:
+        return not where.name.endswith(".toml") and space_by_name(where.name) == where
+    except NonlinError:
+        return False
+
+
+def engine_for(wanted: Engine, task: Task) -> str:
     """ "torch" or "core"; SearchError if the core is asked for and cannot train the task."""
     problem = "" if wanted == "torch" else obstacle(task)
     if wanted == "core" and problem:
@@ -240,5 +285,6 @@ def _engine(wanted: Engine, task: Task) -> str:
     return "torch" if wanted == "torch" or problem else "core"
 
 
-def _crew(workers: int | Executor) -> Executor:
+def crew_of(workers: int | Executor) -> Executor:
+    """What trains: `workers` processes, this one for 0, or what was given."""
     return workers if isinstance(workers, InProcess | Workers) else start(workers)

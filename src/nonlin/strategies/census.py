@@ -1,14 +1,23 @@
-"""What a space holds, before anything is trained: every distinct function once, by kind."""
+"""What a space holds, before anything is trained: every distinct function once, by kind.
+
+Spaces of more than `MOST` expressions are not listed: their shares are estimated from a random sample.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from nonlin.expr import Expr
 from nonlin.expr.identity import IdentityIndex, kind
 from nonlin.strategies.spaces import Space
+
+MOST = 20_000  # expressions; about 10 seconds
+SAMPLE = 200
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,66 @@ class Census:
         )
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """Shares of a space that is too large to list, from a uniform sample of its expressions.
+
+    Attributes
+    ----------
+    expressions : expressions in the space, exactly
+    sample : expressions looked at
+    repeated : of these, the same function as an earlier one of the sample
+    constant, affine, undefined : of these, expressions that cannot help a network
+    """
+
+    expressions: int
+    sample: int
+    repeated: int
+    constant: int
+    affine: int
+    undefined: int
+
+    @property
+    def ordinary(self) -> int:
+        return self.sample - self.constant - self.affine - self.undefined
+
+    def interval(self, count: int) -> tuple[float, float]:
+        """The 95% interval (Wilson 1927) of the share of which `count` were seen."""
+        z, n, share = 1.959964, self.sample, count / self.sample
+        centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return (0.0 if count == 0 else centre - half), (1.0 if count == n else centre + half)
+
+    def counts(self) -> dict[str, int]:
+        """The exact size, then counts within the sample (not of the space)."""
+        return {
+            "expressions": self.expressions, "sampled": self.sample, "sampled_constant": self.constant,
+            "sampled_affine": self.affine, "sampled_undefined": self.undefined, "sampled_ordinary": self.ordinary,
+            "sampled_repeated": self.repeated,
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        parts = []
+        for name in ("constant", "affine", "undefined", "ordinary"):
+            low, high = self.interval(getattr(self, name))
+            label = "not finite on part of |x| ≤ 3" if name == "undefined" else name
+            parts.append(
+                f"{label} {100 * getattr(self, name) / self.sample:.0f}% ({100 * low:.0f} to {100 * high:.0f})"
+            )
+        return (
+            f"{self.expressions:,} expressions, too many to list; of {self.sample} drawn at random: "
+            f"{', '.join(parts)}; {self.repeated} equal to an earlier one"
+        )
+
+
+def listable(space: Space) -> bool:
+    """Whether a space is small enough for `census` to list it."""
+    return space.size <= MOST
+
+
 @lru_cache(maxsize=8)
 def census(space: Space) -> Census:
-    """Enumerate `space` and tell its functions apart. About 0.4 ms an expression."""
+    """Enumerate `space` and tell its functions apart. About 0.4 ms an expression; for spaces that are `listable`."""
     index = IdentityIndex()
     worth: list[Expr] = []
     kinds: Counter[str] = Counter()
@@ -57,4 +123,23 @@ def census(space: Space) -> Census:
             kinds[sort] += 1
             if sort == "ordinary":
                 worth.append(expr)
-    return Census(len(space), sum(kinds.values()), kinds["constant"], kinds["affine"], kinds["undefined"], tuple(worth))
+    return Census(space.size, sum(kinds.values()), kinds["constant"], kinds["affine"], kinds["undefined"], tuple(worth))
+
+
+@lru_cache(maxsize=8)
+def estimate(space: Space, sample: int = SAMPLE, seed: int = 0) -> Estimate:
+    """Look at `sample` random expressions of a space of any size; 1 to 20 ms each, by their length."""
+    generator = np.random.default_rng(seed)
+    index = IdentityIndex()
+    kinds: Counter[str] = Counter()
+    repeated = 0
+    for _ in range(sample):
+        expr = space.sample(generator)
+        repeated += not index.add(expr)[1]
+        kinds[kind(expr)] += 1
+    return Estimate(space.size, sample, repeated, kinds["constant"], kinds["affine"], kinds["undefined"])
+
+
+def count(space: Space) -> Census | Estimate:
+    """The census of a space, or an estimate where it is too large to list."""
+    return census(space) if listable(space) else estimate(space)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from nonlin.errors import TaskError
 from nonlin.native.module import ActivationModule, Per
-from nonlin.tasks.data import Data
+from nonlin.tasks.data import Data, Part
 from nonlin.zoo import Activation
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -22,6 +23,13 @@ class Budget:
     """How long and how a child is trained.
 
     SGD uses momentum 0.9; Adam and AdamW torch's default betas.
+
+    Attributes
+    ----------
+    clip_value : every element of the gradient is clipped to [-clip_value, clip_value] before a step (what
+        Keras calls clipvalue); None for no clipping
+    clip_norm : the gradient of all parameters together is scaled down to this norm where it is larger; None
+        for no clipping. Only one of the two may be given.
     """
 
     epochs: int = 20
@@ -29,6 +37,8 @@ class Budget:
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    clip_value: float | None = None
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -42,6 +52,24 @@ class Budget:
                 f"budget: learning_rate must be above 0 and weight_decay at least 0, got "
                 f"{self.learning_rate!r} and {self.weight_decay!r}."
             )
+        self._check_clipping()
+
+    def _check_clipping(self) -> None:
+        for name in ("clip_value", "clip_norm"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value is not None and not (number and 0 < value < math.inf):
+                raise TaskError(f"budget: {name} must be a finite number above 0, or None; got {value!r}.")
+        if self.clip_value is not None and self.clip_norm is not None:
+            raise TaskError(
+                f"budget: clip_value={self.clip_value!r} and clip_norm={self.clip_norm!r} are two ways to clip "
+                "gradients; give only one of them."
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that are set. Those that are None are left out: a budget that was stored before nonlin
+        knew how to clip is equal to one of today that does not clip."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class ActivationFactory(Protocol):
@@ -105,6 +133,20 @@ class Task:
         """The data; loaded once per process."""
         return _load(self)
 
+    def subset(self, rows: int, epochs: int | None = None) -> Task:
+        """This task in small, for a quick look: the first `rows` training rows, and as large a share of the others.
+
+        Its name tells: "mnist-cnn:1000". Its scores are no scores of the task itself.
+
+        Parameters
+        ----------
+        epochs : in place of the budget's
+        """
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise TaskError(f"task {self.name}: a subset needs a whole number of rows above 0, got {rows!r}.")
+        budget = self.budget if epochs is None else replace(self.budget, epochs=epochs)
+        return replace(self, name=f"{self.name}:{rows}", data=_Subset(self, rows), budget=budget)
+
     def model(self, factory: ActivationFactory) -> nn.Module:
         """A new model; TaskError if `build` returns something else."""
         model: Any = self.build(factory)
@@ -116,6 +158,24 @@ class Task:
                 "called act: put act(channels) wherever a non-linearity stands."
             )
         return model
+
+
+@dataclass(frozen=True)
+class _Subset:
+    """The data of `Task.subset`."""
+
+    whole: Task
+    rows: int
+
+    def __call__(self) -> Data:
+        data = self.whole.load()
+        share = min(1.0, self.rows / len(data.train[0]))
+        return Data(*(_first(part, share) for part in (data.train, data.validation, data.test)))
+
+
+def _first(part: Part, share: float) -> Part:
+    count = max(1, round(share * len(part[0])))
+    return part[0][:count], part[1][:count]
 
 
 @lru_cache(maxsize=8)

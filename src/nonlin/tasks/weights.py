@@ -2,6 +2,8 @@
 
 References
 ----------
+[Glorot2010] X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural
+    networks", 2010
 [He2015] K. He et al., "Delving deep into rectifiers", 2015 (arXiv:1502.01852)
 [GPT2] A. Radford et al., "Language models are unsupervised multitask learners", 2019, section 2.3
 """
@@ -37,6 +39,14 @@ def he_for_relu(model: nn.Module) -> None:
     """[He2015] for a chain of layers in which all but the first follow a ReLU."""
     names = [name for name, _ in weighted_layers(model)]
     scale_by_inputs(model, names[1:], math.sqrt(2.0))
+
+
+def glorot_uniform(model: nn.Module) -> None:
+    """[Glorot2010], eq. 16, Keras' default: uniform weights of variance 2/(fan_in + fan_out); biases 0."""
+    for _, layer in weighted_layers(model):
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def like_gpt2(model: nn.Module, std: float, residual: Collection[str], blocks: int) -> None:

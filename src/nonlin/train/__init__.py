@@ -2,6 +2,7 @@
 
 from nonlin.train.engine import fit_in_core, obstacle
 from nonlin.train.fit import fit
+from nonlin.train.initial import Protocol
 from nonlin.train.outcome import Outcome
 
-__all__ = ["Outcome", "fit", "fit_in_core", "obstacle"]
+__all__ = ["Outcome", "Protocol", "fit", "fit_in_core", "obstacle"]

@@ -18,10 +18,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nonlin import native
 from nonlin.native.module import ActivationModule, Per
-from nonlin.nn.initialise import match_gain
 from nonlin.tasks import Factory, Task
-from nonlin.train.fit import fit, trained_parameters
+from nonlin.train.fit import first_batch_bytes, fit, trained_parameters
+from nonlin.train.initial import Protocol, check_protocol, initial_model
 from nonlin.train.outcome import Outcome, Status
+from nonlin.train.score import evaluate, r_squared
 from nonlin.zoo import Activation, activation
 
 
@@ -35,7 +36,8 @@ def obstacle(task: Task) -> str:
         return "its inputs are not rows of numbers"
     if data.classes is not None and data.train[1].dim() != 1:
         return "it has more than one target a row"
-    model = task.model(Factory(activation("prelu")))
+    with torch.random.fork_rng(devices=[]):
+        model = task.model(Factory(activation("prelu")))
     widths = _widths(model)
     if widths is None:
         return "its model is not a Sequential of Linear layers with an activation between each two"
@@ -43,6 +45,8 @@ def obstacle(task: Task) -> str:
         return "its layers do not fit its data"
     if task.budget.weight_decay:
         return "weight decay spares the activations' parameters, which the core does not"
+    if task.budget.clip_value is not None:
+        return "the core clips gradients by their norm, not by value"
     return ""
 
 
@@ -55,7 +59,7 @@ def _widths(model: nn.Module) -> tuple[int, ...] | None:
         if index % 2:
             if not isinstance(part, ActivationModule):
                 return None
-        elif type(part) is not nn.Linear or part.bias is None:
+        elif type(part) is not nn.Linear or part.bias is None or (index and part.in_features != widths[-1]):
             return None
         else:
             widths += [part.in_features, part.out_features] if index == 0 else [part.out_features]
@@ -96,22 +100,23 @@ def fit_in_core(
     normalise: bool = True,
     per: Per = "channel",
     rungs: Mapping[int, float] | None = None,
+    protocol: Protocol = "common",
+    final: bool = False,
 ) -> Outcome:
     """What `fit` does, in the compiled core; arguments and result are the same.
 
     A function or layout that the core does not know is trained by `fit`.
     """
+    check_protocol(protocol)
     begin = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = task.model(Factory(act, per))
+        model = initial_model(task, act, per, normalise, protocol)
     widths = _widths(model)
     layout = _per(model, widths) if widths and isinstance(model, nn.Sequential) else None
     function = native.function(act.expr, tuple(act.parameters))
     if obstacle(task) or widths is None or layout is None or not function.supported:
-        return fit(task, act, seed, normalise=normalise, per=per, rungs=rungs)
-    if normalise:
-        match_gain(model, act, task.load().train[0][:2], activation(task.designed_for))
+        return fit(task, act, seed, normalise=normalise, per=per, rungs=rungs, protocol=protocol, final=final)
     budget = task.budget
     network = native.Network(
         widths,
@@ -119,14 +124,18 @@ def fit_in_core(
         loss="mse" if task.load().classes is None else "cross-entropy",
         optimiser=budget.optimizer,
         momentum=0.9 if budget.optimizer == "sgd" else 0.0,
+        clip=budget.clip_norm or 0.0,
     )
+    memory = first_batch_bytes(model, task, seed) if final else None
     weights = parameters_to_vector(model.parameters()).detach().numpy()
     order = _order(len(task.load().train[0]), budget.epochs, seed)
     child = native.Child(function, weights, order, budget.learning_rate)
     stopped = _train(network, child, _data(task), budget.batch_size, rungs or {})
     vector_to_parameters(torch.from_numpy(weights), model.parameters())
     outcome = _outcome(child, task, stopped)
-    outcome.parameters = trained_parameters(model)
+    outcome.parameters, outcome.saved_bytes = trained_parameters(model), memory
+    if final and outcome.status == "ok":
+        outcome.test_loss, outcome.test_score = evaluate(model, *task.load().test)
     outcome.seconds = time.perf_counter() - begin
     return outcome
 
@@ -150,16 +159,17 @@ def _outcome(child: native.Child, task: Task, stopped: bool) -> Outcome:
     """The curves of the epochs that were completed with finite losses."""
     finite = np.isfinite(child.train_loss) & np.isfinite(child.valid_loss)
     done = len(finite) if finite.all() else int(np.argmin(finite))
-    targets = task.load().validation[1]
+    train_score, score = child.train_accuracy, child.valid_accuracy
     if task.load().classes is None:
-        score = 1.0 - child.valid_loss / max(float(targets.var(unbiased=False)), 1e-30)
-    else:
-        score = child.valid_accuracy
+        train_score = r_squared(child.train_loss, task.load().train[1])
+        score = r_squared(child.valid_loss, task.load().validation[1])
     status: Status = "stopped" if stopped else "ok" if child.status == "running" else "diverged"
     curves = {
         "train_loss": child.train_loss[:done].tolist(),
+        "train_score": train_score[:done].tolist(),
         "loss": child.valid_loss[:done].tolist(),
         "score": score[:done].tolist(),
     }
     last = (float(score[done - 1]), float(child.valid_loss[done - 1])) if done else (math.nan, math.nan)
-    return Outcome(status, *last, epochs=done, curves=curves)
+    seconds = float(np.median(child.train_seconds[:done])) if done else math.nan
+    return Outcome(status, *last, epochs=done, curves=curves, seconds_per_epoch=seconds)

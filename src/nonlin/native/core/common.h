@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include "interface.h"
 
@@ -86,6 +87,8 @@ struct Core {
   void (*activate)(const nl_activation_call&);
   void (*train_mlp)(const nl_mlp&, nl_child*, int32_t count, int32_t threads);
   void (*multiply)(const nl_product&);
+  void (*table_step)(const nl_table_call&);
+  void (*hermite_step)(const nl_hermite_call&);
 };
 
 extern const Core core_base;

@@ -109,4 +109,14 @@ int32_t nl_multiply(const nl_product* product) {
     return NL_BAD_ARGUMENT;
   return guarded([&] { chosen->multiply(*product); });
 }
+
+int32_t nl_table_step(const nl_table_call* call) {
+  if (call->rows < 0 || call->channels < 1 || call->inner < 0 || call->segments < 1) return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->table_step(*call); });
+}
+
+int32_t nl_hermite_step(const nl_hermite_call* call) {
+  if (call->rows < 0 || call->channels < 1 || call->inner < 0 || call->order < 1) return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->hermite_step(*call); });
+}
 }

@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 // Raised whenever a structure or a signature below changes; library.py refuses another number.
-#define NONLIN_INTERFACE 1
+#define NONLIN_INTERFACE 3
 
 // An expression as instructions. One instruction is seven numbers: opcode, destination, second destination
 // (or 0), operands a, b, c (registers; 0 where unused), immediate. Registers: 0 is x, then the parameters,
@@ -82,7 +82,9 @@ typedef struct {
   int64_t steps;                 // in and out: optimiser steps taken
   int32_t status;                // in and out: 0 running, 1 diverged (nothing is done)
   int64_t diverged_epoch;        // out, where it diverged
-  double *train_loss, *valid_loss, *valid_accuracy;  // (last_epoch); entries of the epochs run are set
+  // (last_epoch); entries of the epochs run are set. Of training, over the batches as they passed; its seconds
+  // are those of the epoch without the validation.
+  double *train_loss, *train_accuracy, *train_seconds, *valid_loss, *valid_accuracy;
 } nl_child;
 
 NL_EXPORT int32_t nl_train_mlp(const nl_mlp* network, nl_child* children, int32_t count, int32_t threads);
@@ -100,6 +102,34 @@ typedef struct {
 } nl_product;
 
 NL_EXPORT int32_t nl_multiply(const nl_product* product);
+
+// y + rho*T(y) over y of shape (rows, channels, inner). T is straight lines: at the position p = y*stretch + shift,
+// held to 0 ... segments - 1/2, it is intercept + slope*p of the segment floor(p).
+typedef struct {
+  int32_t dtype, threads;
+  int64_t rows, channels, inner, segments;
+  const void* lines;  // (2, segments): intercepts, slopes
+  double stretch, shift;
+  const void *rho, *y;   // (channels); (rows, channels, inner)
+  const void* gradient;  // like y, or null for the value
+  void* out;             // like y: the value, or gradient*d/dy of it
+  void* gradient_rho;    // (channels): sums of gradient*T(y); or null
+} nl_table_call;
+
+NL_EXPORT int32_t nl_table_step(const nl_table_call* call);
+
+// y + s*sum a_k z^k exp(-z*z/2) over x and y of shape (rows, channels, inner), z = (x - m)/s held to +-reach.
+typedef struct {
+  int32_t dtype, threads;
+  int64_t rows, channels, inner, order;
+  double mean, deviation, reach;
+  const void *coefficients, *x, *y;  // (order, channels); y is not read for gradients
+  const void* gradient;              // like x, or null for the value
+  void* out;                         // like x: the value, or gradient*d/dx of the sum
+  void* gradient_coefficients;       // (order, channels): sums of gradient*z^k*exp(-z*z/2); or null
+} nl_hermite_call;
+
+NL_EXPORT int32_t nl_hermite_step(const nl_hermite_call* call);
 
 #ifdef __cplusplus
 }

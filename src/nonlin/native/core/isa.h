@@ -18,6 +18,7 @@ NONLIN_INLINE void fill(T* to, T value, int64_t n) {
 #include "machine.h"
 #include "activation.h"
 #include "multiply.h"
+#include "adaptive.h"
 #include "loss.h"
 #include "optimiser.h"
 #include "mlp.h"

@@ -19,6 +19,7 @@
 #endif
 
 namespace nonlin {
-const Core core_avx2 = {"avx2", avx2::activate, avx2::train_mlp, avx2::multiply};
+const Core core_avx2 = {"avx2",        avx2::activate,   avx2::train_mlp,
+                       avx2::multiply, avx2::table_step, avx2::hermite_step};
 }
 #endif

@@ -2,6 +2,8 @@
 #include "common.h"
 
 #ifdef NONLIN_X86
+#include <immintrin.h>
+
 #if defined(__clang__)
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx512cd,fma,bmi2"))), apply_to = function)
@@ -20,6 +22,7 @@
 #endif
 
 namespace nonlin {
-const Core core_avx512 = {"avx512", avx512::activate, avx512::train_mlp, avx512::multiply};
+const Core core_avx512 = {"avx512",        avx512::activate,   avx512::train_mlp,
+                       avx512::multiply, avx512::table_step, avx512::hermite_step};
 }
 #endif

@@ -12,5 +12,6 @@
 #include "isa.h"
 
 namespace nonlin {
-const Core core_base = {"base", base::activate, base::train_mlp, base::multiply};
+const Core core_base = {"base",        base::activate,   base::train_mlp,
+                       base::multiply, base::table_step, base::hermite_step};
 }

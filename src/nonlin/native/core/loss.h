@@ -70,16 +70,15 @@ Score<T> cross_entropy(T* logits, int64_t rows, int64_t columns, int64_t step, c
       const int64_t right = classes[first + i];
       T* row = block + i * step;
       score.loss += double(logs[i] - row[right]);
+      // 0 is the largest of the shifted logits: the class wins if no earlier one is as large
+      bool wins = row[right] == T(0);
+      for (int64_t j = 0; j < right; ++j) wins &= row[j] != T(0);
+      score.correct += wins;
       if (gradient) {
         const T factor = scale / sums[i];
         const line* e = reinterpret_cast<const line*>(exponentials + i * step);
         for (int64_t c = 0; c < lines; ++c) reinterpret_cast<line*>(row)[c] = e[c] * factor;
         row[right] -= scale;
-      } else {
-        // 0 is the largest of the shifted logits: the class wins if no earlier one is as large
-        bool wins = row[right] == T(0);
-        for (int64_t j = 0; j < right; ++j) wins &= row[j] != T(0);
-        score.correct += wins;
       }
     }
   }

@@ -78,20 +78,26 @@ class Child {
     const int64_t per_epoch = (length + batch - 1) / batch;
     for (int64_t epoch = network_.first_epoch; epoch < network_.last_epoch; ++epoch) {
       const int64_t* order = child_.order + epoch * length;
+      const double begun = seconds();
       double total = 0;
+      int64_t correct = 0;
       for (int64_t b = 0; b < per_epoch; ++b) {
         const int64_t begin = b * batch, rows = length - begin < batch ? length - begin : batch;
         gather(order + begin, rows);
         forward(derivatives, input_, layers_[0].in_step, rows, true);
-        const double loss = batch_loss(rows, classes_, targets_, true).loss / terms(rows);
+        const Score<T> score = batch_loss(rows, classes_, targets_, true);
+        const double loss = score.loss / terms(rows);
         total += loss * double(rows);
+        correct += score.correct;
         if (!isfinite(loss)) return diverged(epoch);
         backward(rows);
         const double factor = network_.schedule ? network_.schedule[epoch * per_epoch + b] : 1.0;
         optimiser_step(network_, total_, values_, gradients_, first_, second_, child_.learning_rate * factor,
                        ++child_.steps);
       }
+      child_.train_seconds[epoch] = seconds() - begun;
       child_.train_loss[epoch] = total / double(length);
+      child_.train_accuracy[epoch] = accuracy(correct, length);
       if (network_.valid_rows > 0) {
         validate(value, epoch);
         if (!isfinite(child_.valid_loss[epoch])) return diverged(epoch);
@@ -167,6 +173,16 @@ class Child {
         i += length;
       }
     }
+  }
+
+  double accuracy(int64_t correct, int64_t rows) const {
+    return network_.loss == 0 ? double(correct) / double(rows) : __builtin_nan("");
+  }
+
+  static double seconds() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
   }
 
   double terms(int64_t rows) const {
@@ -257,8 +273,7 @@ class Child {
       score.correct += part.correct;
     }
     child_.valid_loss[epoch] = score.loss / terms(network_.valid_rows);
-    child_.valid_accuracy[epoch] =
-        network_.loss == 0 ? double(score.correct) / double(network_.valid_rows) : __builtin_nan("");
+    child_.valid_accuracy[epoch] = accuracy(score.correct, network_.valid_rows);
   }
 
   // Between the caller's layout (torch's) and the one inside.

@@ -1,0 +1,370 @@
+"""A comparison: activations side by side on the same tasks and seeds, everything else fixed.
+
+References
+----------
+[Ramachandran2017] P. Ramachandran, B. Zoph, Q. V. Le, "Searching for activation functions", 2017 (arXiv:1710.05941)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from nonlin.errors import ComparisonError, StoreError
+from nonlin.native.module import Per
+from nonlin.run.local import Executor
+from nonlin.run.provenance import data_digest, provenance
+from nonlin.run.runs import Run, add_comparison, comparison_ids, comparison_row, finish_comparison, stored_runs
+from nonlin.run.standings import Arm, By, Standing, Standings
+from nonlin.run.store import Store
+from nonlin.run.study import LARGEST, Engine, crew_of, engine_for
+from nonlin.run.trainings import Trainings, Watcher
+from nonlin.strategies import space
+from nonlin.tasks import TASKS, Factory, Task
+from nonlin.tasks import task as task_by_name
+from nonlin.zoo import Activation, activation
+
+SEEDS = 10
+_NORMALISING = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+TUNING_SEEDS = (10_001, 10_002, 10_003)  # apart from those of the final runs
+NULLS = (("linear", "x"), ("constant", "1"))
+
+
+@dataclass(frozen=True)
+class TaskSetting:
+    """A task as it was compared on: all that decides the result beside the task's own code.
+
+    `training` is its budget, `data` a checksum, `rows` the numbers of targets in the three parts, `metric`
+    "accuracy" or "R²", `engine` "torch" or "core"; `remark` says what is doubtful about the task, if anything.
+    """
+
+    name: str
+    training: Mapping[str, Any]
+    data: str
+    rows: Mapping[str, int]
+    metric: str
+    engine: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that determines a comparison's result.
+
+    `rates` are factors on each task's learning rate, tried for each arm with `tuning_seeds`; one factor is used
+    as it is.
+    """
+
+    arms: Sequence[Arm]
+    tasks: Sequence[TaskSetting]
+    seeds: Sequence[int]
+    rates: Sequence[float]
+    tuning_seeds: Sequence[int]
+    normalise: bool
+    per: Per
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Setting:
+        """The setting that `as_dict` wrote."""
+        arms = tuple(Arm(**arm) for arm in row["arms"])
+        tasks = tuple(TaskSetting(**setting) for setting in row["tasks"])
+        return cls(**{**row, "arms": arms, "tasks": tasks})
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Comparison:
+    """Activations compared. Get one from `nonlin.compare`, or `Comparison.open` for a stored one."""
+
+    def __init__(self, store: Store, id: int, tasks: Sequence[Task] | None = None):
+        self.store, self.id = store, id
+        row = comparison_row(store, id)
+        self.config = Setting.from_dict(row["config"])
+        self.provenance: dict[str, Any] = row["provenance"]
+        self.created: str = row["created"]
+        self._tasks = tasks
+
+    def __repr__(self) -> str:
+        return f"<Comparison {self.id} of {self.store.label}: {len(self.config.arms)} arms on {', '.join(self.tasks)}>"
+
+    def __str__(self) -> str:
+        return "\n\n".join(f"{task}\n" + "\n".join(self.verdict(task)) for task in self.tasks)
+
+    @classmethod
+    def open(cls, path: str | Path, id: int | None = None) -> Comparison:
+        """The comparison of a store (the latest, or the one with this id). StoreError if there is none."""
+        store = Store(path, create=False)
+        ids = comparison_ids(store)
+        if not ids:
+            raise StoreError(f"{path} holds no comparison yet. Start one with: nonlin compare F... --store {path}")
+        return cls(store, ids[-1] if id is None else id)
+
+    # Results
+
+    @property
+    def finished(self) -> bool:
+        return bool(comparison_row(self.store, self.id)["finished"])
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks."""
+        return [setting.name for setting in self.config.tasks]
+
+    def runs(self) -> list[Run]:
+        """All finished trainings, in the order in which they finished."""
+        return stored_runs(self.store, self.id)
+
+    def standings(self, task: str | None = None, by: By = "score") -> Standings:
+        """The ranking and the tests on one task (the only one, or the one named), by "score" or "loss"."""
+        if by not in ("score", "loss"):
+            raise ComparisonError(f"by must be 'score' or 'loss'; got {by!r}.")
+        name = self._setting(task).name
+        final = [run for run in self.runs() if run.phase == "final" and run.task == name]
+        return Standings(self.config.arms, final, by)
+
+    def table(self, task: str | None = None, by: By = "score") -> list[Standing]:
+        """One row per function and protocol, best first. ``pandas.DataFrame(map(dict, table))`` reads it."""
+        return self.standings(task, by).rows()
+
+    def ties(self, task: str | None = None, by: By = "score") -> list[list[str]]:
+        """The largest groups of functions that cannot be told apart, best first; nulls are not among them."""
+        return self.standings(task, by).groups()
+
+    def verdict(self, task: str | None = None, by: By = "score") -> list[str]:
+        """What can be concluded, in sentences."""
+        setting = self._setting(task)
+        remarks = [setting.remark] if setting.remark else []
+        return self.standings(task, by).verdict(setting.metric) + remarks
+
+    def report(self, path: str | Path, background: bool = True) -> Path:
+        """Write the HTML report; returns its path.
+
+        Parameters
+        ----------
+        background : with each function's health card and the diagnosis of its network before training, which
+            take about a second for each function
+        """
+        from nonlin.report import write_comparison
+        from nonlin.run.background import health_cards, initial_diagnoses
+
+        tasks = self._tasks or [task_by_name(name) for name in self.tasks if name in TASKS]
+        if not background:
+            return write_comparison(self, path, tasks)
+        return write_comparison(self, path, tasks, health_cards(self.config), initial_diagnoses(self.config, tasks))
+
+    def _setting(self, task: str | None) -> TaskSetting:
+        if task is None:
+            if len(self.config.tasks) > 1:
+                raise ComparisonError(f"this comparison has several tasks; name one of {', '.join(self.tasks)}.")
+            return self.config.tasks[0]
+        for setting in self.config.tasks:
+            if setting.name == task:
+                return setting
+        raise ComparisonError(f"this comparison has no task {task!r}; it has {', '.join(self.tasks)}.")
+
+    # Running
+
+    def run(self, workers: int | Executor = 0, watcher: Watcher | None = None) -> Comparison:
+        """Train what is missing. Interrupting is safe at any moment; calling again continues.
+
+        Raises
+        ------
+        ComparisonError : a task's data or budget are not those that the comparison was begun with.
+        """
+        if self.finished:
+            return self
+        tasks = self._tasks or [self._stored_task(setting) for setting in self.config.tasks]
+        with self.store.lock(), crew_of(workers) as crew:
+            for task, setting in zip(tasks, self.config.tasks, strict=True):
+                _check_same(task, setting)
+            Trainings(self.store, self.id, self.config, tasks, crew, watcher).run()
+            finish_comparison(self.store, self.id)
+        return self
+
+    def _stored_task(self, setting: TaskSetting) -> Task:
+        if setting.name not in TASKS:
+            raise ComparisonError(
+                f"this comparison trains your own task {setting.name!r}, which only your script can build. Call "
+                "nonlin.compare(...) from it again, with the same arguments and this store: it continues."
+            )
+        task = task_by_name(setting.name)
+        return replace(task, budget=replace(task.budget, **setting.training))
+
+
+def compare(
+    activations: Sequence[Activation | str],
+    task: str | Task | Sequence[str | Task] = "digits-cnn",
+    seeds: int | Sequence[int] = SEEDS,
+    store: str | Path | None = None,
+    workers: int | Executor = 0,
+    *,
+    rates: Sequence[float] = (1.0,),
+    normalise: bool = True,
+    per: Per = "channel",
+    nulls: bool = True,
+    protocols: bool = True,
+    epochs: int | None = None,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+    engine: Engine = "auto",
+    watcher: Watcher | None = None,
+) -> Comparison:
+    """Compare activations fairly: one network, one data set, the same seeds, everything fixed but the activation.
+
+    Runs with one seed share initial weights (up to each function's own gain) and batches. Test data are
+    evaluated once, at the end of each final run; nothing is chosen by them.
+
+    Parameters
+    ----------
+    activations : names, formulas or activations
+    task : name of a task or a `nonlin.Task`, or several
+    seeds : how many, from 0 on; or the seeds themselves
+    store : file that keeps everything; None for memory only. If it holds a comparison with this very
+        configuration, that one is continued, or returned if it is finished
+    workers : processes on this machine; 0 trains in this process. Or what `nonlin.run.start` returned
+    rates : factors on the task's learning rate. With more than one, each function gets the factor with the
+        smallest median validation loss over three seeds of their own, so that none is favoured
+    normalise : scale initial weights by each function's own gain
+    per : trainable parameters per "channel" or per "tensor"
+    nulls : also train linear, constant and a random function, which should lose
+    protocols : where SELU is among the activations, also train it as its authors require: LeCun-normal
+        weights, AlphaDropout in place of Dropout (Klambauer et al. 2017)
+    epochs, clip_value, clip_norm : instead of the task's own; clipping is of gradients
+    engine : "torch" for the plain reference, "core" for the compiled core, "auto" for the core where it can
+
+    Returns
+    -------
+    Comparison : `.table()`, `.ties()`, `.verdict()`, `.report(path)`
+
+    Raises
+    ------
+    ComparisonError : no activations, no seeds, factors that are not above 0
+    """
+    several = [task] if isinstance(task, str | Task) else list(task)
+    if not several:
+        raise ComparisonError("no task is given; name one or more, see 'nonlin tasks'.")
+    chosen = [_with_budget(task_by_name(one), epochs, clip_value, clip_norm) for one in several]
+    if len({one.name for one in chosen}) < len(chosen):
+        raise ComparisonError(f"a task is named twice: {', '.join(one.name for one in chosen)}.")
+    if per not in ("channel", "tensor"):
+        raise ComparisonError(f"per must be 'channel' or 'tensor'; got {per!r}.")
+    if engine not in ("auto", "torch", "core"):
+        raise ComparisonError(f"engine must be 'auto', 'torch' or 'core'; got {engine!r}.")
+    factors = _checked_rates(rates)
+    numbers = _checked_seeds(seeds)
+    arms = _arms(activations, protocols, nulls, numbers[0])
+    opened = Store(store)
+    with crew_of(workers) as crew:  # before the data are read: the workers start meanwhile
+        setting = Setting(
+            arms=arms,
+            tasks=tuple(_setting_of(one, engine) for one in chosen),
+            seeds=numbers,
+            rates=factors,
+            tuning_seeds=TUNING_SEEDS if len(factors) > 1 else (),
+            normalise=normalise,
+            per=per,
+        )
+        id = add_comparison(opened, setting.as_dict(), provenance())
+        return Comparison(opened, id, chosen).run(crew, watcher)
+
+
+def _with_budget(task: Task, epochs: int | None, clip_value: float | None, clip_norm: float | None) -> Task:
+    given: dict[str, Any] = {"epochs": epochs, "clip_value": clip_value, "clip_norm": clip_norm}
+    changed = {name: value for name, value in given.items() if value is not None}
+    return replace(task, budget=replace(task.budget, **changed)) if changed else task
+
+
+def _setting_of(task: Task, engine: Engine) -> TaskSetting:
+    data = task.load()
+    return TaskSetting(
+        name=task.name,
+        training=task.budget.as_dict(),
+        data=data_digest(data),
+        rows={name: getattr(data, name)[1].numel() for name in ("train", "validation", "test")},
+        metric="R²" if data.classes is None else "accuracy",
+        engine=engine_for(engine, task),
+        remark=_doubt(task),
+    )
+
+
+def _doubt(task: Task) -> str:
+    """Normalisation without a scale of its own cannot make up for an activation's [Ramachandran2017, section 6]."""
+    model = task.model(Factory(activation("relu")))
+    for name, module in model.named_modules():
+        if isinstance(module, _NORMALISING) and not module.affine:
+            return (
+                f"{name} normalises without a trained scale (affine=False): the scale of a function cannot be made up "
+                "for after it, so that functions of another scale are at a disadvantage. Turn it on for a fair result."
+            )
+    return ""
+
+
+def _check_same(task: Task, setting: TaskSetting) -> None:
+    if task.budget.as_dict() != dict(setting.training) or data_digest(task.load()) != setting.data:
+        raise ComparisonError(
+            f"the data or the training budget of task {task.name!r} are not those this comparison was begun with; "
+            "its runs could not be compared. Use another store for the new setting."
+        )
+
+
+def _checked_rates(rates: Sequence[float]) -> tuple[float, ...]:
+    factors = tuple(float(factor) for factor in rates)
+    if not factors or not all(0 < factor < np.inf for factor in factors):
+        raise ComparisonError(
+            f"rates are factors on the task's learning rate, above 0, such as 0.5, 1, 2; got {list(rates)}."
+        )
+    return tuple(sorted(set(factors)))
+
+
+def _checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and 1 <= seeds <= LARGEST:
+        return tuple(range(seeds))
+    if not isinstance(seeds, int | float | str) and seeds and len(set(seeds)) == len(seeds):
+        numbers = tuple(seeds)
+        if all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= LARGEST for n in numbers):
+            return numbers
+    raise ComparisonError(f"seeds must be a number above 0, or different whole numbers from 0 on; got {seeds!r}.")
+
+
+def _arms(given: Sequence[Activation | str], protocols: bool, nulls: bool, seed: int) -> tuple[Arm, ...]:
+    from nonlin.run.loop import random_functions
+
+    if isinstance(given, str | Activation):
+        given = [given]
+    acts = [activation(one) for one in given]
+    if not acts:
+        raise ComparisonError("no activation is given; name two or more, such as relu gelu 'x*tanh(x)'.")
+    arms: list[Arm] = []
+    for act in acts:
+        arms.append(_arm(act, arms))
+        if protocols and act.same_as("selu"):
+            arms.append(replace(arms[-1], label=f"{arms[-1].label}, own protocol", protocol="selu"))
+    if nulls:
+        taken = [arm.formula for arm in arms] + [formula for _, formula in NULLS]
+        found = random_functions(space("core-1"), seed, 1, taken)
+        rows = [*NULLS, *((f"random: {formula}", formula) for formula in found)]
+        known = [activation(arm.formula) for arm in arms]
+        for name, formula in rows:
+            null = activation(formula)
+            if not any(null.same_as(act) for act in known):
+                arms.append(replace(_arm(null, arms), label=name, name=name, role="null"))
+    return tuple(arms)
+
+
+def _arm(act: Activation, before: Sequence[Arm]) -> Arm:
+    """An arm with a label of its own: the name, with a number where the name is taken."""
+    values = ", ".join(f"{name}={value:g}" for name, value in act.initial)
+    taken = {arm.label for arm in before}
+    label = act.name
+    if label in taken and values:
+        label = f"{act.name} ({values})"
+    number = 2
+    while label in taken:
+        label, number = f"{act.name} ({number})", number + 1
+    return Arm(label, act.name, act.formula, act.parameters)

@@ -1,0 +1,222 @@
+"""Strategies: each keeps the contract, and each learns what it is there to learn."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import nonlin as nl
+from nonlin.errors import SearchError, UnknownNameError
+from nonlin.expr import parse
+from nonlin.expr.identity import IdentityIndex, kind
+from nonlin.strategies import STRATEGIES, census, space, strategy
+from nonlin.strategies.listing import shuffled
+from nonlin.testing.strategies import TINY
+
+LEARNING = ("evolution", "ppo", "surrogate", "entropy")
+CORE = space("core-1")
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_the_contract(name):
+    nl.testing.check_strategy(name)
+
+
+def test_exhaustive_proposes_each_function_once():
+    everything = strategy("exhaustive", TINY, seed=0)
+    asked = []
+    while (expr := everything.ask()) is not None:
+        asked.append(expr)
+        everything.tell(expr, 0.5, 0.5)
+    assert sorted(map(str, asked)) == sorted(map(str, census(TINY).worth_training))
+    assert [str(e) for e in asked] != [str(e) for e in census(TINY).worth_training]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 256, 1000])
+def test_the_unstored_order_is_a_permutation(count):
+    order = [shuffled(position, count, seed=3) for position in range(count)]
+    assert sorted(order) == list(range(count))
+    if count >= 256:
+        assert order != list(range(count))
+        assert order != [shuffled(position, count, seed=4) for position in range(count)]
+        assert abs(np.corrcoef(order, np.arange(count))[0, 1]) < 0.15
+
+
+def test_exhaustive_goes_through_large_spaces_without_repeating():
+    large = space("core-3")
+    everything = strategy("exhaustive", large, seed=1)
+    texts = [str(everything.ask()) for _ in range(50)]
+    assert len(set(texts)) >= 48  # 50 codes; two of them may be written alike
+
+
+@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("where", ["core-3", "surrogate-paper"])
+def test_large_spaces(name, where):
+    made, index = strategy(name, space(where), seed=0), IdentityIndex()
+    good = 0
+    for _ in range(25):
+        expr = made.ask()
+        good += kind(expr) == "ordinary" and index.add(expr)[1]
+        made.tell(expr, math.cos(len(str(expr))), len(str(expr)) / 100)
+    assert good >= 22  # next to nothing is wasted on what is known, constant, straight or not finite
+    assert len(json.dumps(made.state_dict())) < 500_000
+
+
+def closeness(wanted):
+    """An outcome that grows as a function's outputs approach those of `wanted` at x = -2 ... 2."""
+    import torch
+
+    from nonlin.expr import substitute
+    from nonlin.expr.codegen import compile_kernel
+
+    x = torch.linspace(-2, 2, 21, dtype=torch.float64)
+
+    def values(expr):
+        fixed = substitute(expr, dict.fromkeys(expr.parameters, 1.0))
+        return compile_kernel((fixed,), ())(x)[0]
+
+    target = values(parse(wanted))
+
+    def outcome(expr):
+        away = float(torch.nan_to_num(torch.asinh(values(expr) - target), nan=5.0).square().mean())
+        return -away, away
+
+    return outcome
+
+
+def best_after(name, budget, seed, outcome):
+    made = strategy(name, CORE, seed)
+    index, best, trained = IdentityIndex(), math.inf, 0
+    while trained < budget:
+        expr = made.ask()
+        score, loss = outcome(expr)
+        if kind(expr) != "ordinary":
+            score = loss = math.nan
+        elif index.add(expr)[1]:
+            trained, best = trained + 1, min(best, loss)
+        made.tell(expr, score, loss)
+    return best
+
+
+@pytest.mark.parametrize(("name", "budget"), [("evolution", 80), ("surrogate", 30)])
+def test_learning_beats_chance(name, budget):
+    """To come near a given function, a learning strategy must need fewer tries than random draws do."""
+    outcome = closeness("x*sigmoid(x)")
+    learnt = [best_after(name, budget, seed, outcome) for seed in range(2)]
+    chance = [best_after("random", budget, seed, outcome) for seed in range(2)]
+    assert np.mean(learnt) < np.mean(chance)
+
+
+def test_a_surrogate_uses_what_is_not_in_the_space():
+    """The well-known functions that a search trains first are told, and most are written in another way."""
+    told, untold = (strategy("surrogate", CORE, seed=0) for _ in range(2))
+    assert parse("x*Phi(x)") not in CORE
+    for text, loss in (("x*Phi(x)", 0.1), ("tanh(x)", 0.5), ("where(x > 0, x, expm1(x))", 0.2), ("1/(1 + x**2)", 0.9)):
+        told.tell(parse(text), 1 - loss, loss)
+    assert len(told.memory.strangers) == 4
+    assert [str(told.ask()) for _ in range(8)] != [str(untold.ask()) for _ in range(8)]
+    again = strategy("surrogate", CORE, seed=0)
+    again.load_state_dict(json.loads(json.dumps(told.state_dict())))
+    assert again.memory.strangers == told.memory.strangers
+
+
+# The entropy direction
+
+
+@pytest.mark.parametrize(
+    ("formula", "agreement"),
+    [
+        ("tanh(x)", 0.9999),
+        ("x*sigmoid(x)", 0.995),
+        ("sin(x)", 0.995),
+        ("max(x, 0)", 0.99),
+        ("x**3", 0.99),
+        ("x*Phi(x)", 0.995),
+    ],
+)
+def test_the_quick_direction_is_the_exact_one(formula, agreement):
+    from nonlin.strategies.entropic import FINE, LARGEST_STEP, entropy_direction
+
+    quick = entropy_direction(nl.activation(formula)(FINE).numpy())
+    exact = nl.entropy.correction(formula, "normal", "scale-free", smoothing=0.1)(FINE.numpy())
+    exact = np.clip(exact / exact.std(), -LARGEST_STEP, LARGEST_STEP)
+    assert np.corrcoef(quick, exact)[0, 1] > agreement
+
+
+def test_no_direction_without_outputs():
+    from nonlin.strategies.entropic import FINE, entropy_direction
+
+    assert entropy_direction(np.zeros(len(FINE))) is None
+    assert entropy_direction(np.full(len(FINE), np.nan)) is None
+
+
+# PPO
+
+
+def test_the_controller_judges_what_it_draws():
+    """The share of draws of each code must be the probability that `judge` gives it."""
+    from nonlin.strategies.controller import Controller
+
+    for where in (TINY, _templates()):
+        generator = np.random.default_rng(0)
+        controller = Controller(where, 8, generator)
+        for weight in controller.parameters():
+            weight.data *= 6  # away from uniform
+        codes = [where.code(k) for k in range(where.size)]
+        logs, _, mask = controller.judge(codes)
+        chance = (logs * mask).sum(dim=1).exp().detach().numpy()
+        if len(where.shapes) == 1:
+            assert chance.sum() == pytest.approx(1, abs=1e-4)
+        draws = 20_000
+        counts = np.bincount([where.index(code) for code in controller.sample(draws, generator)], minlength=where.size)
+        expected = chance / chance.sum() * draws
+        statistic = float(((counts - expected) ** 2 / expected).sum())
+        assert chance.max() > 2 * chance.min()
+        assert statistic < where.size - 1 + 4 * math.sqrt(2 * where.size)
+
+
+def _templates():
+    from nonlin.strategies import Space
+
+    return Space("t", TINY.unary, TINY.binary, templates=("u(x)", "b(x, u(x))"))
+
+
+def test_ppo_moves_towards_reward():
+    from nonlin.strategies.functions import BINARY
+    from nonlin.strategies.ppo import PPO
+
+    made = PPO(CORE, seed=0)
+    product = BINARY.index("a*b")
+    share = lambda: np.mean([code[0] == product for code in made.controller.sample(400, np.random.default_rng(1))])  # noqa: E731
+    before = share()
+    for _ in range(60):
+        expr = made.ask()
+        good = made.memory.codes[-1][0] == product
+        made.tell(expr, float(good), 0.0 if good else 1.0)
+    assert before < 0.2
+    assert share() > 2 * before
+
+
+# Names and classes
+
+
+def test_unknown_names():
+    with pytest.raises(UnknownNameError, match="exhaustive"):
+        strategy("grid", TINY, 0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (3, "a name or a callable"),
+        (dict, "takes \\(space, seed\\)"),
+        (lambda space: None, "takes \\(space, seed\\)"),
+        (lambda space, seed: object(), "has no ask, tell, state_dict, load_state_dict"),
+    ],
+)
+def test_what_is_no_strategy(bad, message):
+    with pytest.raises(SearchError, match=message):
+        strategy(bad, TINY, 0)
+    with pytest.raises(SearchError, match="pass its class, not an instance"):
+        strategy(strategy("random", TINY, 0), TINY, 0)
