@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
     from nonlin.run import Trial
     from nonlin.run.runs import Run
     from nonlin.strategies import Census, Estimate
+
+
+def _bar(out: Console, quiet: bool = False) -> Bar:
+    """How far, how long, how long still, and a note; nothing away from a terminal."""
+    return Bar(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=out,
+        disable=quiet or not out.is_terminal,
+        transient=True,
+    )
 
 
 class Silence:
@@ -38,17 +54,7 @@ class Progress(Silence):
 
     def __init__(self) -> None:
         self.out = console()
-        self.bar = Bar(
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.out,
-            disable=not self.out.is_terminal,
-            transient=True,
-        )
+        self.bar = _bar(self.out)
         self.row = self.bar.add_task("search", total=None, note="counting the space ...")
         self.best: Trial | None = None
         self.began = time.perf_counter()
@@ -91,17 +97,7 @@ class RunProgress:
     def __init__(self, quiet: bool = False) -> None:
         self.out = console()
         self.quiet = quiet
-        self.bar = Bar(
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.out,
-            disable=quiet or not self.out.is_terminal,
-            transient=True,
-        )
+        self.bar = _bar(self.out, quiet)
         self.row = self.bar.add_task("compare", total=None, note="loading ...")
         self.began = 0.0
         self.tenths = 0

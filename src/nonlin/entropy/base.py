@@ -7,6 +7,7 @@ formulas, on floats, arrays and tensors, differentiable), and always its numbers
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,7 +56,7 @@ class Measured:
         return f"{self.value:.6g} ± {self.error:.1g}"
 
 
-class Density:
+class Density(ABC):
     """A probability density of the pre-activation x.
 
     Attributes
@@ -85,14 +86,14 @@ class Density:
 
     # What a subclass gives, on float64 arrays inside the support
 
-    def _log_pdf(self, x: Array) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def _log_pdf(self, x: Array) -> Array: ...
 
-    def _score(self, x: Array) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def _score(self, x: Array) -> Array: ...
 
-    def _cdf(self, x: Array) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def _cdf(self, x: Array) -> Array: ...
 
     def _survival(self, x: Array) -> Array:
         return 1 - self._cdf(x)

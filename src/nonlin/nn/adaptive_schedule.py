@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -36,7 +37,7 @@ _serial = itertools.count()
 _hook: list = []  # the handle of the hook, once it is set
 
 
-class Observing(nn.Module):
+class Observing(nn.Module, ABC):
     """A module that learns statistics of what passes through it, at some of the optimiser's steps.
 
     A subclass calls `observe` in its forward pass and defines `refresh`.
@@ -72,9 +73,9 @@ class Observing(nn.Module):
         self._sample: tuple[Tensor, ...] = ()
         _enrol(self)
 
+    @abstractmethod
     def refresh(self, sample: tuple[Tensor, ...]) -> None:
         """Take in what `observe` was given, in float32, at most SAMPLE values of each tensor."""
-        raise NotImplementedError
 
     def observe(self, pick: Callable[[Tensor], Tensor], *values: Tensor) -> None:
         """Called in forward: put aside `pick` of each tensor if the next optimiser step needs it."""
