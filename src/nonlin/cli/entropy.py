@@ -120,7 +120,9 @@ def worst(
         return
     out = console()
     out.print(f"[bold]{escape(act.name)}[/bold]: {escape(act.formula)}", soft_wrap=True)
-    out.print(f"entropy of its output under the density {escape(source.name)}: {entropy:.6f} nats")
+    out.print(
+        f"entropy of its output under the density {escape(source.name)}: {round(entropy, 6) + 0.0:.6f} nats"
+    )  # no -0
     if output is not None:
         out.print(f"picture: {output}", soft_wrap=True)
 

@@ -28,7 +28,6 @@ from nonlin.errors import DensityError, EntropyError
 
 Array = npt.NDArray[np.float64]
 HALF_LOG_2PIE = 0.5 * math.log(2 * math.pi * math.e)
-_PART = 1 << 15
 _DRAWS, _SEED = 1 << 19, 20240524  # where an output has too many pieces for quadrature
 
 
@@ -165,8 +164,8 @@ def _outputs(f: ActivationLike, samples: Any) -> npt.NDArray[Any]:
     if samples.dtype in (torch.float16, torch.bfloat16) or not samples.is_floating_point():
         samples = samples.float()
     flat = samples.detach().reshape(-1)
-    with torch.no_grad():  # in parts that stay in the cache: twice as fast for a million
-        y = torch.cat([act(flat[start : start + _PART]) for start in range(0, flat.numel(), _PART)]).cpu().numpy()
+    with torch.no_grad():
+        y = act(flat).cpu().numpy()
     if not np.isfinite(y).all():
         bad = samples.reshape(-1)[int(np.flatnonzero(~np.isfinite(y))[0])]
         raise EntropyError(
