@@ -81,3 +81,24 @@ def test_bad_input(run, arguments, message):
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.array(["a", "b"]), "holds values of type <U1, which are no real numbers"),
+        (np.array([1 + 2j, 3]), "complex128"),
+        (np.array([], dtype=float), "the samples are empty"),
+        (b"hello", "holds something else than numbers"),
+    ],
+)
+def test_samples_that_are_none(run, tmp_path, content, message):
+    path = tmp_path / "s.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    code, _, err = run("worst", "--samples", path)
+    assert code == 2
+    assert message in err
+    assert "pickle" not in err

@@ -276,3 +276,12 @@ def test_in_a_browser(page, tmp_path):
     assert result["held"] == ["true", True]
     assert result["buttons"] == 4
     assert result["wide"], "a phone must not have to scroll the page sideways"
+
+
+def test_ranked_by_loss_the_page_says_what_the_verdict_by_loss_says(compared, tmp_path):
+    text = text_of(compared.report(tmp_path / "loss.html", background=False, by="loss").read_text(encoding="utf-8"))
+    for task in compared.tasks:
+        assert compared.verdict(task, "loss")[0] in text
+        assert f"Ranked by test loss on {task}" in text
+    assert "minus that of each, seed by seed" in text
+    assert "The same by test accuracy" in text

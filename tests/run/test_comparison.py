@@ -158,6 +158,44 @@ def test_a_stored_comparison_of_an_own_task_says_how_to_go_on(tmp_path):
         Comparison.open(tmp_path / "a.db").run()
 
 
+def test_nulls_are_spoken_of_with_few_seeds_too():
+    found = nl.compare(["sigmoid"], TASK, seeds=2, epochs=1)
+    said = " ".join(found.verdict())
+    assert "2 seeds are too few to show that the nulls are worse" in said
+    best = next(row for row in found.table() if row.role == "given")
+    for row in found.table():
+        if row.role == "null" and row.rank < best.rank:
+            assert row.label in said
+
+
+def test_a_rate_at_the_end_of_those_tried_is_named():
+    found = nl.compare(["relu"], TASK, seeds=1, rates=(0.001, 0.002), nulls=False)
+    assert "At an end of the learning rates tried, a better one may lie beyond: relu" in str(found)
+
+
+def test_random_nulls_are_no_known_functions():
+    from nonlin.run.loop import random_functions
+    from nonlin.strategies import space
+    from nonlin.zoo.recognise import recognise
+
+    for formula in random_functions(space("core-1"), 0, 30, []):
+        act = nl.activation(formula)
+        assert not recognise(act.expr)
+        if act.parameters:
+            moved = [act(np.linspace(-3, 3, 25), **dict.fromkeys(act.parameters, value)) for value in (0.3, 1.7)]
+            assert not np.allclose(*moved, equal_nan=True), formula
+
+
+def test_a_build_that_raises_is_named():
+    def broken(act):
+        raise RuntimeError("no such layer")
+
+    with pytest.raises(
+        ComparisonError, match="task 'raising': its build failed with relu: RuntimeError: no such layer"
+    ):
+        nl.compare(["relu"], nl.Task("raising", broken, data, nl.Budget(epochs=1)), seeds=1)
+
+
 def test_one_that_diverges_or_fails_is_last_and_named():
     found = nl.compare(["relu", "exp(exp(exp(x)))"], TASK, seeds=6, nulls=False, normalise=False)
     last = found.table()[-1]

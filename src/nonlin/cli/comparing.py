@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    formulas: list[str] = typer.Argument(..., metavar="F...", help="Names or formulas, two or more."),
+    formulas: list[str] = typer.Argument(..., metavar="F...", help="Names or formulas; two or more to compare."),
     task: list[str] = typer.Option(["digits-cnn"], help="What to train; see 'nonlin tasks'. May repeat."),
     seeds: int = typer.Option(10, help="How many seeds; every function is trained with each of them."),
     store: Path = typer.Option(
@@ -114,7 +114,7 @@ def run_comparison(
         raise typer.Exit(1) from None
     show_comparison(comparison, checked_by(by), json)
     if report is not None:
-        path = comparison.report(report)
+        path = comparison.report(report, by=checked_by(by))
         if not json:
             console().print(f"\nreport: {path}", soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,8 +144,17 @@ def _read(path: Path):
     """The numbers of a .npy or text file, as one row."""
     import numpy as np
 
+    remedy = "A .npy array of real numbers works, or numbers as text."
     try:
-        values = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=None, ndmin=1)
-    except (OSError, ValueError) as error:
-        raise DensityError(f"cannot read samples from {path}: {error}. A .npy array or numbers as text work.") from None
-    return np.asarray(values, dtype=float).ravel()
+        if path.suffix == ".npy":
+            values = np.load(path)
+        else:
+            with warnings.catch_warnings(action="ignore"):  # an empty file is reported below, as no samples
+                values = np.loadtxt(path, ndmin=1)
+    except OSError as error:
+        raise DensityError(f"cannot read samples from {path}: {error.strerror or error}. {remedy}") from None
+    except ValueError:
+        raise DensityError(f"cannot read samples from {path}: it holds something else than numbers. {remedy}") from None
+    if values.dtype.kind not in "biuf":
+        raise DensityError(f"{path} holds values of type {values.dtype}, which are no real numbers. {remedy}")
+    return np.array(values, dtype=float).ravel()

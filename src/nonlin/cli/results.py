@@ -48,13 +48,18 @@ def report(
     output: Path = typer.Option(None, "--output", "-o", help="File to write. Default: the store's name, .html."),
     study: int = _STUDY,
     comparison: int = _COMPARISON,
+    by: str = typer.Option("score", help="Rank a comparison by 'score' or by 'loss'."),
 ) -> None:
     """Write the report of a search or a comparison: one HTML file that works offline.
 
     Example: nonlin report a.db -o a.html
     """
-    opened = open_store(store, study, comparison)
-    typer.echo(opened.report(output or store.with_suffix(".html")))
+    from nonlin.cli.comparing import checked_by
+    from nonlin.run import Study
+
+    measure = checked_by(by)
+    opened, path = open_store(store, study, comparison), output or store.with_suffix(".html")
+    typer.echo(opened.report(path) if isinstance(opened, Study) else opened.report(path, by=measure))
 
 
 def open_store(path: Path, study: int | None, comparison: int | None) -> Study | Comparison:

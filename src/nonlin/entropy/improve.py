@@ -150,7 +150,8 @@ class Improvement:
                 f"        its inverse is f - eps*u; |g(f - eps*u) - x| <= {self.bound} for eps={self.eps:g}",
             ]
         if self.misfit:
-            lines.append(f"        relative misfit of the fit: {self.misfit:.2g}")
+            poor = ", so that a good part of the direction is lost" if self.misfit > 0.2 else ""
+            lines.append(f"        relative misfit of the fit: {self.misfit:.2g}{poor}")
         lines.append(line("improved activation, eps trainable", "f(x)", self.activation.expr))
         if not self.activation.name.startswith("improved("):
             lines.append(f"        known as {self.activation.name}")

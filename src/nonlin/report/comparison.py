@@ -23,7 +23,7 @@ from nonlin.zoo.citation import citations, own_citation
 if TYPE_CHECKING:
     from nonlin.run.comparison import Comparison
     from nonlin.run.runs import Run
-    from nonlin.run.standings import Arm, Standing
+    from nonlin.run.standings import Arm, By, Standing
     from nonlin.tasks import Task
 
 CURVES = "curves"
@@ -37,6 +37,7 @@ class TaskPart:
     anchor: str
     metric: str
     verdict: list[str]
+    measures: tuple[str, ...]
     seeds: int
     boards: tuple[Board, Board]
     curves: list[tuple[str, str]]
@@ -51,6 +52,7 @@ def write_comparison(
     tasks: Sequence[Task] = (),
     cards: Mapping[str, Card] | None = None,
     diagnoses: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    by: By = "score",
 ) -> Path:
     """Write the report of a comparison to `path` and return the path.
 
@@ -59,6 +61,7 @@ def write_comparison(
     tasks : those compared on, as far as they are at hand; the method section says what they are
     cards : for each arm's label the dictionary of its health card
     diagnoses : for each task and label the dictionary of the diagnosis of the network before training
+    by : the measure that ranks and is tested, "score" or "loss"; the other is shown folded in
 
     Raises
     ------
@@ -70,7 +73,7 @@ def write_comparison(
     if not trained:
         raise NonlinError(f"{comparison.store.label}: no final run has finished yet, so there is nothing to report.")
     arms = comparison.config.arms
-    tables = {task: comparison.table(task) for task in trained}
+    tables = {task: comparison.table(task, by) for task in trained}
     looks = series_looks(arms)
     method = comparison_method(comparison, {task.name: task.remark for task in tasks})
     return write_page(
@@ -82,7 +85,7 @@ def write_comparison(
         arms=arms,
         looks=looks,
         tasks=[
-            _task(comparison, name, runs, looks, number, (diagnoses or {}).get(name, {}))
+            _task(comparison, name, runs, looks, number, (diagnoses or {}).get(name, {}), by)
             for number, name in enumerate(trained, 1)
         ],
         across=_across(arms, tables) if len(trained) > 1 else [],
@@ -128,20 +131,23 @@ def _task(
     looks: Mapping[str, str],
     number: int,
     diagnosed: Mapping[str, Mapping[str, Any]],
+    by: By,
 ) -> TaskPart:
     setting = next(setting for setting in comparison.config.tasks if setting.name == name)
     mine = [run for run in runs if run.task == name]
     final = [run for run in mine if run.phase == "final"]
     arms = comparison.config.arms
     nulls = {arm.label for arm in arms if arm.role == "null"}
-    standings = comparison.standings(name)
+    standings = comparison.standings(name, by)
+    other: By = "loss" if by == "score" else "score"
     return TaskPart(
         name=name,
         anchor=f"task-{number}",
         metric=setting.metric,
-        verdict=comparison.verdict(name),
+        verdict=comparison.verdict(name, by),
         seeds=standings.seeds,
-        boards=(board(comparison, name, "score", setting.metric), board(comparison, name, "loss", setting.metric)),
+        boards=(board(comparison, name, by, setting.metric), board(comparison, name, other, setting.metric)),
+        measures=tuple(setting.metric if one == "score" else "loss" for one in (by, other)),
         curves=curves(final, looks, nulls, setting.metric),
         dots=paired_dots(standings, looks, setting.metric),
         rates=rates_picture(

@@ -5,6 +5,7 @@ Colours follow Okabe & Ito (2008), which stay apart for colour-blind readers; li
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,9 +150,11 @@ def _broken(values: np.ndarray) -> np.ndarray:
 
 
 def checked_format(path: Path) -> None:
-    """NonlinError unless the file's ending is one of `FORMATS`; asked before anything is computed."""
+    """NonlinError unless the ending is one of `FORMATS` and the folder exists; asked before anything is computed."""
     if path.suffix.lower() not in FORMATS:
         raise NonlinError(f"cannot write {path}: the file must end with {', '.join(FORMATS)}.")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise NonlinError(f"cannot write {path}: its folder does not exist, or you may not write there.")
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -19,12 +19,17 @@ ROW = 24.0
 
 
 def paired_dots(standings: Standings, looks: Mapping[str, str], metric: str) -> str:
-    """One line of dots for each arm: its test score minus the best arm's with the same seed."""
+    """One line of dots for each arm: its test score (or loss) minus the best arm's with the same seed."""
     if not standings.given or len(standings.arms) < 2:
         return ""
     best = standings.given[0]
-    scores = {run.seed: run.test_score for run in standings.runs[best.label]}
-    gaps = {arm.label: _gaps(standings.runs[arm.label], scores) for arm in standings.arms if arm is not best}
+    # to the right is better, by loss too
+    sign, field = (1, "test_score") if standings.by == "score" else (-1, "test_loss")
+    what = f"test {metric} minus that of {best.label}" if sign > 0 else f"test loss of {best.label} minus that of each"
+    scores = {run.seed: sign * run[field] for run in standings.runs[best.label]}
+    gaps = {
+        arm.label: _gaps(standings.runs[arm.label], scores, field, sign) for arm in standings.arms if arm is not best
+    }
     span = _span([gaps[arm.label] for arm in standings.given if arm is not best])
     if span is None:
         return ""
@@ -34,12 +39,10 @@ def paired_dots(standings: Standings, looks: Mapping[str, str], metric: str) -> 
         picture.text(picture.x(value), picture.bottom + 16, _signed(value), "tick", "middle")
     picture.behind.append(f'<path class="zero" d="M{picture.x(0):.1f} {picture.top:g}V{picture.bottom:g}"/>')
     picture.text((picture.left + picture.right) / 2, picture.height - 4,
-                 f"test {metric} minus that of {best.label}, seed by seed", "tick", "middle")  # fmt: skip
+                 f"{what}, seed by seed", "tick", "middle")  # fmt: skip
     for index, arm in enumerate(arm for arm in standings.arms if arm is not best):
         _row(picture, index, arm, gaps[arm.label], looks[arm.label], span)
-    return picture.svg(
-        f"differences in test {metric} to {best.label}: a dot for each seed, a bar at the median", "strip"
-    )
+    return picture.svg(f"{what}: a dot for each seed, a bar at the median", "strip")
 
 
 def _row(picture: Picture, index: int, arm: Arm, gaps: list[tuple[int, float]], look: str, span: tuple[float, float]):
@@ -72,8 +75,8 @@ def _row(picture: Picture, index: int, arm: Arm, gaps: list[tuple[int, float]], 
         picture.text(picture.right + 8, y + 4, ", ".join(notes), "tick")
 
 
-def _gaps(runs: Sequence[Run], best: Mapping[int, float]) -> list[tuple[int, float]]:
-    return [(run.seed, run.test_score - best.get(run.seed, math.nan)) for run in runs]
+def _gaps(runs: Sequence[Run], best: Mapping[int, float], field: str, sign: int) -> list[tuple[int, float]]:
+    return [(run.seed, sign * run[field] - best.get(run.seed, math.nan)) for run in runs]
 
 
 def _span(rows: Sequence[list[tuple[int, float]]]) -> tuple[float, float] | None:

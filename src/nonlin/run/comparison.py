@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from nonlin.errors import ComparisonError, StoreError
+from nonlin.errors import ComparisonError, NonlinError, StoreError
 from nonlin.native.module import Per
 from nonlin.run.local import Executor
 from nonlin.run.provenance import data_digest, provenance
@@ -139,24 +139,36 @@ class Comparison:
     def verdict(self, task: str | None = None, by: By = "score") -> list[str]:
         """What can be concluded, in sentences."""
         setting = self._setting(task)
-        remarks = [setting.remark] if setting.remark else []
-        return self.standings(task, by).verdict(setting.metric) + remarks
+        standings = self.standings(task, by)
+        remarks = [self._at_the_edge(standings, setting), setting.remark]
+        return standings.verdict(setting.metric) + [remark for remark in remarks if remark]
 
-    def report(self, path: str | Path, background: bool = True) -> Path:
+    def _at_the_edge(self, standings: Standings, setting: TaskSetting) -> str:
+        """Whose learning rate is the least or the greatest that was tried, as a sentence."""
+        if len(self.config.rates) < 2:
+            return ""
+        ends = [factor * setting.training["learning_rate"] for factor in (self.config.rates[0], self.config.rates[-1])]
+        found = [f"{row.label} ({row.rate:g})" for row in standings.rows() if row.role == "given" and row.rate in ends]
+        return (
+            f"At an end of the learning rates tried, a better one may lie beyond: {', '.join(found)}." if found else ""
+        )
+
+    def report(self, path: str | Path, background: bool = True, by: By = "score") -> Path:
         """Write the HTML report; returns its path.
 
         Parameters
         ----------
         background : with each function's health card and the diagnosis of its network before training, which
             take about a second for each function
+        by : the measure that ranks and is tested, "score" or "loss"
         """
         from nonlin.report import write_comparison
         from nonlin.run.background import health_cards, initial_diagnoses
 
         tasks = self._tasks or [task_by_name(name) for name in self.tasks if name in TASKS]
-        if not background:
-            return write_comparison(self, path, tasks)
-        return write_comparison(self, path, tasks, health_cards(self.config), initial_diagnoses(self.config, tasks))
+        cards = health_cards(self.config) if background else None
+        diagnoses = initial_diagnoses(self.config, tasks) if background else None
+        return write_comparison(self, path, tasks, cards, diagnoses, by)
 
     def _setting(self, task: str | None) -> TaskSetting:
         if task is None:
@@ -282,6 +294,7 @@ def _with_budget(task: Task, epochs: int | None, clip_value: float | None, clip_
 
 def _setting_of(task: Task, engine: Engine) -> TaskSetting:
     data = task.load()
+    remark = _doubt(task)
     return TaskSetting(
         name=task.name,
         training=task.budget.as_dict(),
@@ -289,13 +302,25 @@ def _setting_of(task: Task, engine: Engine) -> TaskSetting:
         rows={name: getattr(data, name)[1].numel() for name in ("train", "validation", "test")},
         metric="R²" if data.classes is None else "accuracy",
         engine=engine_for(engine, task),
-        remark=_doubt(task),
+        remark=remark,
     )
 
 
 def _doubt(task: Task) -> str:
-    """Normalisation without a scale of its own cannot make up for an activation's [Ramachandran2017, section 6]."""
-    model = task.model(Factory(activation("relu")))
+    """Normalisation without a scale of its own cannot make up for an activation's [Ramachandran2017, section 6].
+
+    Raises
+    ------
+    ComparisonError : the task's `build` fails.
+    """
+    try:
+        model = task.model(Factory(activation("relu")))
+    except NonlinError:
+        raise
+    except Exception as error:
+        raise ComparisonError(
+            f"task {task.name!r}: its build failed with relu: {type(error).__name__}: {error}"
+        ) from error
     for name, module in model.named_modules():
         if isinstance(module, _NORMALISING) and not module.affine:
             return (

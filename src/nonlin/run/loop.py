@@ -222,7 +222,7 @@ def controls(where: Space, seed: int, also: Sequence[str] = ()) -> list[tuple[st
 
 
 def random_functions(where: Space, seed: int, count: int, taken: Sequence[str]) -> list[str]:
-    """Formulas of `count` different functions of a space, drawn at random; none of those `taken`."""
+    """Formulas of `count` functions of a space, drawn at random: all different, none known, none of those `taken`."""
     generator = np.random.default_rng([seed, 1])
     seen = IdentityIndex()
     for formula in taken:
@@ -232,6 +232,13 @@ def random_functions(where: Space, seed: int, count: int, taken: Sequence[str]) 
         if len(found) == count:
             break
         expr = where.sample(generator)
-        if kind(expr) == "ordinary" and seen.add(expr)[1]:
+        if kind(expr) == "ordinary" and not recognise(expr) and not _idle(expr) and seen.add(expr)[1]:
             found.append(str(expr))
     return found
+
+
+def _idle(expr: Expr) -> bool:
+    """Whether a parameter changes nothing, as in beta*tanh(x) + (1 - beta)*tanh(x): a known function in disguise."""
+    act, x = activation(str(expr)), np.linspace(-3, 3, 25)
+    first, second = (act(x, **dict.fromkeys(act.parameters, value)) for value in (0.3, 1.7))
+    return bool(act.parameters) and np.allclose(first, second, equal_nan=True)

@@ -273,8 +273,12 @@ class Standings:
 
     def _nulls(self, rows: list[Standing], best: Standing) -> list[str]:
         nulls = [row for row in rows if row.role == "null"]
-        if not nulls or self.seeds < least_seeds(len(nulls)):
+        if not nulls:
             return []
+        if self.seeds < least_seeds(len(nulls)):
+            above = [row.label for row in nulls if row.rank < best.rank]
+            few = f"{self.seeds} seeds are too few to show that the nulls are worse"
+            return [f"{few}, and {', '.join(above)} even stands above the best." if above else f"{few}."]
         tied = [row.label for row in nulls if row.tied or row.rank < best.rank]
         if tied:
             return [
