@@ -124,6 +124,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """The closest known names as text, or an empty string: ``'tanh' or 'tan'``."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     swapped = [known for known in by_lower if known != name.lower() and sorted(known) == sorted(name.lower())]
-    close = (swapped + difflib.get_close_matches(name.lower(), by_lower, n=2, cutoff=0.6))[:2]
-    close = list(dict.fromkeys(close))
+    alike = difflib.get_close_matches(name.lower(), by_lower, n=2, cutoff=0.6)
+    close = list(dict.fromkeys(swapped + alike))[:2]
     return " or ".join(repr(by_lower[match]) for match in close)

@@ -21,7 +21,7 @@ def health_cards(config: Setting) -> dict[str, dict[str, Any]]:
         if arm.role == "given" and arm.protocol == "common":
             try:
                 found[arm.label] = health(activation(arm.formula, **arm.initial)).as_dict()
-            except Exception:  # no card is no reason for no report
+            except (ValueError, ArithmeticError):  # no card is no reason for no report
                 continue
     return found
 

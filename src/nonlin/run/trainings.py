@@ -48,9 +48,8 @@ class Trainings:
             self.watcher.planned(len(self.known), self.total)
         for task, setting in zip(self.tasks, self.config.tasks, strict=True):
             begun = False
-            for stage in (self._tuning(setting), self._final):
-                wanted = stage if isinstance(stage, list) else stage(setting)
-                missing = [(run, arm) for run, arm in wanted if run.key not in self.known]
+            for plan in (self._tuning, self._final):  # the second depends on what the first found
+                missing = [(run, arm) for run, arm in plan(setting) if run.key not in self.known]
                 if missing and not begun:
                     self.crew.begin(task)
                     begun = True

@@ -53,7 +53,7 @@ def download(name: str | Task) -> Path:
     """Download the data of a task from OpenML, unless it is there, and write it as IDX files.
 
     They are gzipped and go where the task looks for them: the folder that NONLIN_DATA names, else
-    ``~/.cache/nonlin``. Takes about 30 MB of traffic, and some minutes unless pandas is installed.
+    ``~/.cache/nonlin``. It is faster where pandas is installed.
 
     Returns
     -------
