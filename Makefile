@@ -6,11 +6,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check fast clean
+.PHONY: help demo test check fast docs clean
 
 help:
 	@echo "make demo    install, search activations on the digits, write a report"
 	@echo "make test    install, then lint, type check and tests"
+	@echo "make docs    the documentation site in docs/build/html"
 	@echo "make fast    the tests alone, in the installed environment"
 	@echo "make clean   remove the environment and what was built"
 
@@ -27,11 +28,16 @@ demo: $(STAMP)
 test: $(STAMP) check fast
 
 check: $(STAMP)
-	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/ruff check src tests examples benchmarks docs
 	$(BIN)/mypy
 
 fast: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2
 
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/build/html
+	@echo "docs/build/html/index.html"
+
 clean:
-	rm -rf $(VENV) build demo src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build demo docs/build docs/generated src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
