@@ -6,13 +6,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check fast docs clean
+.PHONY: help demo test check fast sanitize docs clean
 
 help:
 	@echo "make demo    install, search activations on the digits, write a report"
 	@echo "make test    install, then lint, type check and tests"
 	@echo "make docs    the documentation site in docs/build/html"
 	@echo "make fast    the tests alone, in the installed environment"
+	@echo "make sanitize  the compiled core under the address and undefined-behaviour sanitizers"
 	@echo "make clean   remove the environment and what was built"
 
 $(STAMP): pyproject.toml constraints.txt $(wildcard setup.py)
@@ -33,6 +34,9 @@ check: $(STAMP)
 
 fast: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2
+
+sanitize: $(STAMP)
+	$(BIN)/python -m pytest -q tests/native/test_sanitizers.py
 
 docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[docs]'

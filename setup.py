@@ -17,6 +17,7 @@ FLAGS = [
     "-O3",
     "-fno-math-errno",  # lets sqrt and floor vectorise; no effect on values
     "-fno-trapping-math",
+    "-fno-thread-jumps",  # or GCC runs loops with two clamps in four versions at once
     "-ffp-contract=fast",  # fused multiply-add inside the kernels
     "-fvisibility=hidden",
 ]

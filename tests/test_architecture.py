@@ -22,7 +22,10 @@ LAYERS = (
     {"report"},
     {"diagnosis"},
     {"run"},
+    {"experiments"},
+    {"integrations"},
     {"testing"},
+    {"benchmarks"},
     {"cli"},
     {"__main__"},
 )

@@ -17,6 +17,7 @@ _PUBLIC = {
     "activation": "nonlin.zoo",
     "register": "nonlin.zoo",
     "density": "nonlin.entropy",
+    "fit": "nonlin.train",
     "gain": "nonlin.nn",
     "swap": "nonlin.nn",
     "export": "nonlin.exporters",
@@ -27,23 +28,32 @@ _PUBLIC = {
     "Study": "nonlin.run",
     "compare": "nonlin.run",
     "confirm": "nonlin.run",
+    "Pipeline": "nonlin.run",
+    "pipeline": "nonlin.run",
     "Diagnosis": "nonlin.diagnosis",
     "diagnose": "nonlin.diagnosis",
     "HealthCard": "nonlin.diagnosis",
+    "NonlinClassifier": "nonlin.integrations.estimators",
+    "NonlinRegressor": "nonlin.integrations.estimators",
     "health": "nonlin.diagnosis",
     "search": "nonlin.run",
     "transfer": "nonlin.run",
 }
 _MODULES = ("diagnosis", "entropy", "errors", "expr", "nn", "tasks", "testing", "zoo")
+# modules of other libraries' names, in the folder integrations
+_INTEGRATIONS = ("hf", "optuna", "ray_tune", "timm")
 
 if TYPE_CHECKING:
     from nonlin import diagnosis, entropy, errors, expr, nn, tasks, testing, zoo
     from nonlin.diagnosis import Diagnosis, HealthCard, diagnose, health
     from nonlin.entropy import density
     from nonlin.exporters import export
+    from nonlin.integrations import hf, optuna, ray_tune, timm
+    from nonlin.integrations.estimators import NonlinClassifier, NonlinRegressor
     from nonlin.nn import gain, swap
-    from nonlin.run import Comparison, Study, compare, confirm, search, transfer
+    from nonlin.run import Comparison, Pipeline, Study, compare, confirm, pipeline, search, transfer
     from nonlin.tasks import Budget, Data, Task
+    from nonlin.train.fit import fit
     from nonlin.zoo import Activation, activation, register
 
 __all__ = [
@@ -53,6 +63,9 @@ __all__ = [
     "Data",
     "Diagnosis",
     "HealthCard",
+    "NonlinClassifier",
+    "NonlinRegressor",
+    "Pipeline",
     "Study",
     "Task",
     "__version__",
@@ -66,14 +79,20 @@ __all__ = [
     "errors",
     "export",
     "expr",
+    "fit",
     "gain",
     "health",
+    "hf",
     "nn",
+    "optuna",
+    "pipeline",
+    "ray_tune",
     "register",
     "search",
     "swap",
     "tasks",
     "testing",
+    "timm",
     "transfer",
     "zoo",
 ]
@@ -84,6 +103,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_PUBLIC[name]), name)
     elif name in _MODULES:
         value = import_module(f"nonlin.{name}")
+    elif name in _INTEGRATIONS:
+        value = import_module(f"nonlin.integrations.{name}")
     else:
         raise AttributeError(f"module 'nonlin' has no attribute {name!r}")
     globals()[name] = value
@@ -91,4 +112,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*_PUBLIC, *_MODULES, "__version__"})
+    return sorted({*_PUBLIC, *_MODULES, *_INTEGRATIONS, "__version__"})

@@ -7,6 +7,7 @@
     ├── DensityError            a density that cannot be built from what was given
     ├── EntropyError            an entropy, a correction or an inverse that does not exist as asked
     ├── TaskError               a task whose model or data cannot be used
+    ├── TrainingError           a training that cannot be run as asked: no such device, a damaged checkpoint
     ├── SearchError             a search that cannot be set up as asked
     ├── ComparisonError         a comparison that cannot be set up as asked
     ├── DiagnosisError          a model or a batch that cannot be diagnosed as given
@@ -84,6 +85,10 @@ class EntropyError(NonlinError):
 
 class TaskError(NonlinError):
     """A task whose model or data cannot be used."""
+
+
+class TrainingError(NonlinError):
+    """A training that cannot be run as asked: no such device, a damaged checkpoint."""
 
 
 class SearchError(NonlinError):

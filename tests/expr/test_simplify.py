@@ -97,6 +97,15 @@ def test_normal_forms(text, normal):
     assert to_text(simplify(parse(text))) == normal
 
 
+@pytest.mark.parametrize("function", ["cos", "sin", "tanh", "abs"])
+def test_products_that_lead_negative_either_way(function):
+    """A product with sums in it may have the sign in front with either sign: turning it over and over must end."""
+    tree = parse(f"{function}(min(x, 0)*(x + beta))")
+    once = simplify(tree)
+    assert simplify(once) == once
+    assert torch.allclose(evaluate(once), evaluate(tree))
+
+
 def test_huge_powers_stay_readable():
     tree = simplify(parse("((x**60*sin(x))*x**60)**2"))
     assert parse(to_text(tree)) == tree

@@ -102,6 +102,14 @@ void activations(int32_t dtype) {
     check(nl_activate(&call), "nl_activate without one output");
     call.gradient = gradient.data(), call.gradient_x = by_x.data(), call.gradient_parameters = sums_at.data();
     check(nl_activate(&call), "nl_activate with a gradient");
+    if (!children) continue;
+    const nl_program& first = raw[0];  // the same without the structure, for the first child
+    const int64_t channels = per_channel ? shape[0] : 1, inner = per_channel ? shape[1] : 1;
+    check(nl_apply(&first, dtype, threads, count, channels, inner, x.data(), theta_at[0], nullptr, outputs_at[0], nullptr),
+          "nl_apply");
+    check(nl_apply(&first, dtype, threads, count, channels, inner, x.data(), theta_at[0], gradient.data(), by_x.data(),
+                   sums_at[0]),
+          "nl_apply with a gradient");
   }
 }
 

@@ -152,3 +152,34 @@ def test_autocast_and_training():
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert not torch.equal(model[1].beta.detach(), torch.ones(8))
+
+
+def test_initial_values_again():
+    """What torch asks of a module that was made without memory, on the meta device."""
+    act = nl.activation("x*sigmoid(beta*x) + c", beta=0.5, c=-2.0)
+    with torch.device("meta"):
+        module = act.module(per="channel", channels=3)
+    module.to_empty(device="cpu").reset_parameters()
+    assert torch.equal(module.beta, torch.full((3,), 0.5))
+    assert torch.equal(module.c, torch.full((3,), -2.0))
+
+
+@pytest.mark.parametrize("name", ["dim", "training", "initial", "expr", "half", "per"])
+def test_parameters_with_names_of_the_module(name):
+    module = nl.activation(f"x*tanh({name}*x)", **{name: 0.5}).module(per="channel", channels=2, dim=-1)
+    assert list(dict(module.named_parameters())) == [f"{name}_"]
+    x = torch.tensor([1.0, -2.0])
+    torch.testing.assert_close(module(x), x * torch.tanh(0.5 * x))
+    assert (module.dim, module.per, module.training) == (-1, "channel", True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch would rather have torch.export
+@pytest.mark.parametrize("formula", ["x*sigmoid(beta*x) + 0.25*cos(x)", "where(x > 0, log1p(c*x*c*x), expm1(x))"])
+def test_torchscript_traces_and_saves(formula, tmp_path):
+    """By torch's own operators alone; `trace` itself compares a second trace and its outputs with the first."""
+    model = nn.Sequential(nn.Linear(3, 4), nl.activation(formula).module(per="channel", channels=4), nn.Linear(4, 2))
+    torch.jit.trace(model.eval(), torch.randn(2, 3)).save(tmp_path / "model.pt")
+    loaded, x = torch.jit.load(tmp_path / "model.pt"), torch.randn(5, 3)
+    torch.testing.assert_close(loaded(x), model(x))
+    gradients = [torch.autograd.grad(run(x).square().sum(), [*run.parameters()]) for run in (model, loaded)]
+    torch.testing.assert_close(*gradients)

@@ -527,3 +527,10 @@ def test_more_errors():
         nl.swap("resnet", "swish")
     with pytest.raises(NonlinError, match="unknown activation"):
         nl.swap(network(), "swihs")
+    with pytest.raises(NonlinError, match=r"no NoSuchLayer to replace. Its modules are: Conv2d.*Name what to replace"):
+        nl.swap(network(), "swish", replace="NoSuchLayer")
+    model = network()
+    nl.swap(model, "swish")
+    with pytest.raises(NonlinError, match="made by nonlin already: replace='ActivationModule'"):
+        nl.swap(model, "mish")
+    assert len(nl.swap(model, "mish", replace="ActivationModule")) == 2

@@ -38,7 +38,7 @@ def test_newer_schema(store):
     with sqlite3.connect(store) as db:
         db.execute("UPDATE meta SET value = '99'")
     db.close()
-    refuse(store, "schema version 99; this nonlin reads version 2")
+    refuse(store, "schema version 99; this nonlin reads version 3")
 
 
 def test_text_file(tmp_path):
@@ -114,7 +114,7 @@ def test_full_disk(store):
 
     def fill():
         for number in range(100, 10_000):
-            opened.add_trial(1, Trial(number, "candidate", "", "x" * 500, str(number), {}, {}, 0))
+            opened.add_trials(1, [Trial(number, "candidate", "", "x" * 500, str(number), {}, {}, 0)])
             written.append(number)
 
     with pytest.raises(StoreError, match=r"full.*finished children are kept"):

@@ -64,7 +64,10 @@ def test_large_spaces(name, where):
 
 
 def closeness(wanted):
-    """An outcome that grows as a function's outputs approach those of `wanted` at x = -2 ... 2."""
+    """An outcome that grows as a function's outputs approach those of `wanted` at x = -2 ... 2.
+
+    Up to sign, mirror and size, which make no difference to a network whose weights are drawn symmetrically.
+    """
     import torch
 
     from nonlin.expr import substitute
@@ -74,12 +77,14 @@ def closeness(wanted):
 
     def values(expr):
         fixed = substitute(expr, dict.fromkeys(expr.parameters, 1.0))
-        return compile_kernel((fixed,), ())(x)[0]
+        y = torch.nan_to_num(compile_kernel((fixed,), ())(x)[0], nan=0.0, posinf=1e3, neginf=-1e3).expand(len(x))
+        return y / y.square().mean().sqrt().clamp(min=1e-9)
 
     target = values(parse(wanted))
 
     def outcome(expr):
-        away = float(torch.nan_to_num(torch.asinh(values(expr) - target), nan=5.0).square().mean())
+        forms = [sign * y for y in (values(expr), values(expr).flip(0)) for sign in (1, -1)]
+        away = min(float((y - target).square().mean()) for y in forms)
         return -away, away
 
     return outcome

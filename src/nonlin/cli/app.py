@@ -10,18 +10,22 @@ import typer
 
 import nonlin
 from nonlin.cli import (
+    bench,
     catalogue,
     comparing,
     confirming,
     describe,
     diagnose,
+    doctor,
     drawing,
     entropy,
     exporting,
     health,
     listing,
+    pipeline,
     results,
     searching,
+    training,
 )
 from nonlin.cli.screen import complain
 from nonlin.errors import NonlinError
@@ -51,11 +55,13 @@ VERBS: dict[str, Callable[..., None]] = {
     "show": describe.show,
     "plot": drawing.plot,
     "compare": comparing.compare,
+    "train": training.train,
     "search": searching.search,
     "resume": searching.resume,
     "top": results.top,
     "confirm": confirming.confirm,
     "transfer": confirming.transfer,
+    "pipeline": pipeline.pipeline,
     "report": results.report,
     "health": health.health,
     "derive": entropy.derive,
@@ -64,9 +70,11 @@ VERBS: dict[str, Callable[..., None]] = {
     "export": exporting.export,
     "tasks": listing.tasks,
     "spaces": listing.spaces,
+    "doctor": doctor.doctor,
 }
 for verb, function in VERBS.items():
     app.command(verb)(function)
+app.add_typer(bench.bench, name="bench")
 
 
 def _version(wanted: bool) -> None:

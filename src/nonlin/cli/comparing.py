@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nonlin.cli.progress import RunProgress
     from nonlin.run import Comparison
-    from nonlin.run.local import Executor
+    from nonlin.run.executor import Executor
     from nonlin.run.standings import By, Standing
     from nonlin.run.statistics import Interval
 
@@ -38,7 +38,7 @@ def compare(
     nulls: bool = typer.Option(True, help="Also train linear, constant and a random function, which should lose."),
     protocols: bool = typer.Option(True, help="Train SELU also as its authors require (LeCun normal, AlphaDropout)."),
     per: str = typer.Option("channel", help="Trainable parameters per 'channel' or per 'tensor'."),
-    engine: str = typer.Option("auto", help="'torch', 'core' (compiled; multilayer perceptrons), or 'auto'."),
+    engine: str = typer.Option("auto", help="'torch', 'core' (perceptrons), 'cohort' (many as one) or 'auto'."),
     by: str = typer.Option("score", help="Rank and test by 'score' (accuracy, R²) or by 'loss'."),
     workers: int = typer.Option(None, help="Worker processes; 0 trains in this process. Default: one for each core."),
     report: Path = typer.Option(None, help="Write the HTML report here when done."),
@@ -96,6 +96,7 @@ def run_comparison(
     by: str,
     report: Path | None,
     json: bool,
+    address: str | None = None,
 ) -> None:
     """Run with progress, then print the tables and write the report."""
     from nonlin.cli.progress import RunProgress
@@ -107,7 +108,9 @@ def run_comparison(
 
         checked_path(report)
     try:
-        with start(default_workers() if workers is None else workers) as crew, RunProgress(quiet=json) as progress:
+        if workers is None:
+            workers = 0 if address else default_workers()
+        with start(workers, address) as crew, RunProgress(quiet=json) as progress:
             comparison = begin(crew, progress)
     except KeyboardInterrupt:
         complain(f"interrupted; what was trained is kept. Continue with: nonlin resume {store}")

@@ -13,7 +13,7 @@ from nonlin.cli.comparing import checked_by, numbers, run_comparison
 if TYPE_CHECKING:
     from nonlin.cli.progress import RunProgress
     from nonlin.run import Comparison
-    from nonlin.run.local import Executor
+    from nonlin.run.executor import Executor
 
 _STORE = typer.Argument(..., help="A store written by 'nonlin search'; the result is kept in it too.")
 _STUDY = typer.Option(None, help="Which search of the store. Default: the latest.")

@@ -14,51 +14,73 @@ if TYPE_CHECKING:
 
 
 def tasks(
-    download: str = typer.Option("", metavar="TASK", help="Download the data of this task from OpenML."),
+    download: str = typer.Option("", metavar="TASK", help="Download and check the data of this task."),
     json: bool = typer.Option(False, "--json", help='Print JSON: {"tasks": [...]}.'),
 ) -> None:
     """List the tasks: a model, data and a training budget each, and whether the data is on this machine.
 
-    Data that is downloaded goes to the folder that NONLIN_DATA names, else to ~/.cache/nonlin.
+    Data that is downloaded goes to the folder that NONLIN_DATA names, else to ~/.cache/nonlin; a download that
+    broke off goes on where it stopped.
 
-    A task of your own: see nonlin.Task and examples/own_data.py.
+    Any model of timm is a task: imagenet-NAME, or timm:NAME@cifar10 on other data; so is any config of Hugging
+    Face's transformers: hf:FOLDER@cifar10. A task of your own: see nonlin.Task and examples/own_data.py.
 
     Example: nonlin tasks --download mnist-cnn
+
+    Example: nonlin tasks --download cifar10-resnet20
     """
     from dataclasses import asdict
 
-    from nonlin.tasks import TASKS, is_there
+    from nonlin.tasks import TASKS, data_title, is_there
 
     if download:
         _download(download, json)
         return
     if json:
         rows = [
-            {"name": t.name, "remark": t.remark, "budget": asdict(t.budget), "data_is_there": is_there(t)}
+            {
+                "name": t.name,
+                "remark": t.remark,
+                "parameters": t.parameters or None,
+                "budget": asdict(t.budget),
+                "data": data_title(t) or None,
+                "data_is_there": is_there(t),
+            }
             for t in TASKS.values()
         ]
         print_json({"tasks": rows})
         return
-    shown = table("task", "training", "data", "what it is")
+    shown = table("task", "size", "training", "data", "what it is", right=("size",))
     for task in TASKS.values():
-        data = "ready" if is_there(task) else "to download"
-        shown.add_row(task.name, _training(task.budget), data, escape(task.remark))
+        data = "ready" if is_there(task) else f"to download: {data_title(task)}"
+        shown.add_row(task.name, _size(task.parameters), _training(task.budget), data, escape(task.remark))
     console().print(shown)
 
 
+def _size(parameters: int) -> str:
+    if not parameters:
+        return ""
+    return f"{parameters / 1e6:.1f}M" if parameters >= 1e6 else f"{parameters / 1e3:.0f}k"
+
+
 def _training(budget: Budget) -> str:
-    text = f"{budget.epochs} epochs, batch {budget.batch_size}, {budget.optimizer} {budget.learning_rate:g}"
+    length = f"{budget.steps:,} steps" if budget.steps else f"{budget.epochs} epochs"
+    text = f"{length}, batch {budget.batch_size}, {budget.optimizer} {budget.learning_rate:g}"
     clipped = budget.clip_value or budget.clip_norm
     return f"{text}, clip {clipped:g}" if clipped else text
 
 
 def _download(name: str, json: bool) -> None:
-    from nonlin.tasks import download, is_there, task
+    from nonlin.tasks import data_title, download, is_there, task
 
     chosen = task(name)
-    if not json and not is_there(chosen):
-        console().print(f"downloading the data of {name} from OpenML; this may take some minutes")
-    folder = download(chosen)
+    if json or is_there(chosen):
+        folder = download(chosen)
+    else:
+        out = console()
+        out.print(f"downloading the data of {name} ({data_title(chosen)}); this may take some minutes")
+        with out.status("") as line:
+            folder = download(chosen, lambda there: line.update(f"{there / 1e6:,.0f} MB"))
     if json:
         print_json({"task": name, "folder": str(folder)})
     else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nonlin.run import Trial
     from nonlin.run.runs import Run
     from nonlin.strategies import Census, Estimate
+    from nonlin.train.pace import Pace
 
 
 def _bar(out: Console, quiet: bool = False) -> Bar:
@@ -123,3 +124,48 @@ class RunProgress:
             self.tenths = 10 * done // total
             seconds = time.perf_counter() - self.began
             self.out.print(f"{done}/{total} runs, {seconds:.0f} s", soft_wrap=True)
+
+
+class TrainingProgress:
+    """The progress of one training: a bar; away from a terminal a line for every tenth of the steps."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.out = console()
+        self.quiet = quiet
+        self.bar = _bar(self.out, quiet)
+        self.row = self.bar.add_task("train", total=None, note="loading ...")
+        self.tenths = 0
+
+    def __enter__(self) -> TrainingProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def resumed(self, step: int, steps: int) -> None:
+        self.tenths = 10 * step // steps
+        self.bar.update(self.row, completed=step, total=steps)
+        if not self.quiet:
+            self.out.print(f"continuing after step {step} of {steps}")
+
+    def stepped(self, pace: Pace) -> None:
+        self.bar.update(self.row, completed=pace.step, total=pace.steps, note=_pace(pace))
+        if not self.quiet and not self.out.is_terminal and 10 * pace.step // pace.steps > self.tenths:
+            self.tenths = 10 * pace.step // pace.steps
+            left = "" if pace.seconds_left != pace.seconds_left else f", {_duration(pace.seconds_left)} left"
+            self.out.print(f"step {pace.step}/{pace.steps}, {_pace(pace)}{left}", soft_wrap=True)
+
+
+def _pace(pace: Pace) -> str:
+    parts = [f"epoch {pace.epoch}/{pace.epochs}"]
+    if pace.rows_per_second == pace.rows_per_second:
+        parts.append(f"{pace.rows_per_second:,.0f} rows/s")
+    if pace.loss == pace.loss:
+        parts.append(f"validation {pace.score:.4f}, loss {pace.loss:.4f}")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s" if rest >= 60 else f"{rest} s"

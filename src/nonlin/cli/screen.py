@@ -19,9 +19,9 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
 
 
-def complain(message: str) -> None:
-    """One error message on the standard error stream."""
-    print(f"error: {message}", file=sys.stderr)
+def complain(message: str, kind: str = "error") -> None:
+    """One message on the standard error stream: an error, or another kind such as a note."""
+    print(f"{kind}: {message}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 import typer
 
 from nonlin.cli.screen import complain, console, print_json
+from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
     from nonlin.run import Study
-    from nonlin.run.local import Executor
+    from nonlin.run.executor import Executor
+    from nonlin.run.halving import Rule
     from nonlin.run.loop import Watcher
 
 _WORKERS = typer.Option(None, help="Worker processes; 0 trains in this process. Default: one for each core.")
+_ADDRESS = typer.Option(
+    None,
+    metavar="ADDRESS",
+    help="Train on a Ray cluster: 'auto', 'host:port', 'ray://host:port'; 'local' starts Ray here. docs/cluster.md",
+)
 _REPORT = typer.Option(None, help="Write the HTML report here when done.")
 _NUMBER = typer.Option(15, "-n", help="How many functions to list at the end.", min=1)
 
@@ -32,12 +39,20 @@ def search(
         Path("nonlin.db"), help="File that keeps everything. The same search on it again continues it."
     ),
     workers: int = _WORKERS,
-    halving: bool = typer.Option(True, help="Stop children in the worst third of their predecessors early."),
+    address: str = _ADDRESS,
+    window: int = typer.Option(
+        16, help="How far to run ahead of unknown outcomes: give more than there are workers. Part of the search."
+    ),
+    halving: str = typer.Option(
+        "on",
+        help="Stop children in the worst third of their predecessors early: 'on', 'off', or 'async' (no worker waits).",
+    ),
+    no_halving: bool = typer.Option(False, "--no-halving", help="The same as --halving off."),
     normalise: bool = typer.Option(True, help="Scale initial weights by each function's own gain."),
     per: str = typer.Option(
         None, help="Trainable parameters per 'channel' or 'tensor'. Default: what the space says, else channel."
     ),
-    engine: str = typer.Option("auto", help="'torch', 'core' (compiled; multilayer perceptrons), or 'auto'."),
+    engine: str = typer.Option("auto", help="'torch', 'core' (perceptrons), 'cohort' (many as one) or 'auto'."),
     also: list[str] = typer.Option([], metavar="F", help="Train this name or formula as a baseline too; may repeat."),
     report: Path = _REPORT,
     number: int = _NUMBER,
@@ -48,12 +63,20 @@ def search(
     Every search also trains the usual functions (relu, gelu, silu, ...) and nulls (linear, constant, random
     functions). It may be interrupted at any time, even by kill -9, and continued with 'nonlin resume STORE'.
 
-    Example: nonlin search --task digits-mlp --space core-1 --budget 300 --store a.db
+    Examples: nonlin search --task digits-mlp --space core-1 --budget 300 --store a.db
+
+      nonlin search --space core-2 --strategy ppo --budget 5000 --store a.db --address auto --window 128
     """
 
     def begin(crew: Executor, watcher: Watcher) -> Study:
         from nonlin.run import search as run_search
 
+        if crew.slots() > window:
+            complain(
+                f"of {crew.slots()} workers only {window} can be busy at once: --window {2 * crew.slots()} or so uses "
+                "them all (another window is another search)",
+                "note",
+            )
         return run_search(
             task,
             space,
@@ -62,15 +85,23 @@ def search(
             seed,
             store,
             crew,
-            halving,
+            _halving("off" if no_halving else halving),
             normalise,
             per,  # type: ignore[arg-type]
             engine,  # type: ignore[arg-type]
             also,
             watcher,
+            window=window,
         )
 
-    _run(begin, workers, store, report, number, json)
+    _run(begin, workers, address, store, report, number, json)
+
+
+def _halving(text: str) -> Rule:
+    found: dict[str, Rule] = {"on": True, "off": False, "async": "async"}
+    if text not in found:
+        raise NonlinError(f"--halving is one of {', '.join(found)}; got {text!r}.")
+    return found[text]
 
 
 def resume(
@@ -78,13 +109,14 @@ def resume(
     study: int = typer.Option(None, help="Which search of the store. Default: the latest search or comparison."),
     comparison: int = typer.Option(None, help="Which comparison of the store."),
     workers: int = _WORKERS,
+    address: str = _ADDRESS,
     report: Path = _REPORT,
     number: int = _NUMBER,
     json: bool = typer.Option(False, "--json", help="Print the list as JSON, and no progress."),
 ) -> None:
     """Continue what was interrupted. The result is that of an uninterrupted search or comparison.
 
-    Example: nonlin resume a.db
+    Examples: nonlin resume a.db  |  nonlin resume a.db --address auto
     """
     from nonlin.cli.comparing import run_comparison
     from nonlin.cli.results import open_store
@@ -92,14 +124,15 @@ def resume(
 
     opened = open_store(store, study, comparison)
     if isinstance(opened, Study):
-        _run(opened.run, workers, store, report, number, json)
+        _run(opened.run, workers, address, store, report, number, json)
     else:
-        run_comparison(opened.run, workers, store, "score", report, json)
+        run_comparison(opened.run, workers, store, "score", report, json, address)
 
 
 def _run(
     begin: Callable[[Executor, Watcher], Study],
     workers: int | None,
+    address: str | None,
     store: Path,
     report: Path | None,
     number: int,
@@ -111,17 +144,20 @@ def _run(
     from nonlin.run import start
     from nonlin.run.local import default_workers
 
+    if workers is None:
+        workers = 0 if address else default_workers()
     if report is not None:
         from nonlin.report.html import checked_path
 
         checked_path(report)
     progress = Silence() if json else Progress()
+    again = f"nonlin resume {store}" + (f" --address {address}" if address else "")
     try:
         # the workers first, so that they and this process load torch at the same time
-        with start(default_workers() if workers is None else workers) as crew, progress:
+        with start(workers, address) as crew, progress:
             study = begin(crew, progress)
     except KeyboardInterrupt:
-        complain(f"interrupted; what was trained is kept. Continue with: nonlin resume {store}")
+        complain(f"interrupted; what was trained is kept. Continue with: {again}")
         raise typer.Exit(1) from None
     if json:
         print_json(results_json(study, number))

@@ -19,6 +19,7 @@ Collected = dict[Expr, float]  # term -> coefficient, or base -> exponent
 NUMBER = Symbol("<number>")
 
 
+@lru_cache(maxsize=65536)
 def sort_key(node: Expr) -> tuple:
     """A total order that does not depend on parameter names: numbers, symbols, then calls by text."""
     if isinstance(node, Const):

@@ -183,7 +183,8 @@ def _function(node: Call | Expr) -> Expr:
     assert isinstance(node, Call)
     symmetry = node.operator.symmetry
     if symmetry and node.name != "neg" and _leads_negative(node.args[0]):
-        flipped = simplify(call("neg", node.args[0]))
+        # not simplify(-a), which would begin with the parts of a again: -(beta + x)*b -> -(-beta - x)*b -> ...
+        flipped = _sum(join(((node.args[0], -1.0),), terms_of))
         inner = _function(call(node.name, flipped))
         return inner if symmetry == EVEN else _sum(join(((inner, -1.0),), terms_of))
     if node.name in ("abs", "relu") and is_call(node.args[0], "mul", "div", "neg"):
@@ -195,7 +196,7 @@ def _function(node: Call | Expr) -> Expr:
             return _product(merge({NUMBER: abs(size)}, {_function(call(node.name, rest)): 1.0}))
     if node.name in ("spherical_j",) and node.args[0] == ZERO:
         return _function(call("sinc", node.args[1]))
-    for pattern, replacement in _whole_rules():
+    for pattern, replacement in _whole_rules(node.name):
         if (bound := match(pattern, node, {})) is not None:
             return simplify(substitute(replacement, bound))
     return node
@@ -260,6 +261,8 @@ def _rewrite_pairs(parts: Collected, pair_rules: tuple[PairRule, ...], split: Ca
 def _pair_matches(parts: Collected, pair_rules: tuple[PairRule, ...]):
     for left, left_weight, right, right_weight, result in pair_rules:
         for first in parts:
+            if isinstance(left, Call) and not is_call(first, left.name):  # most often; spares a call
+                continue
             if first is NUMBER or (bound := match(left, first, {})) is None:
                 continue
             weight = parts[first] / left_weight
@@ -270,9 +273,11 @@ def _pair_matches(parts: Collected, pair_rules: tuple[PairRule, ...]):
                     yield first, second, simplify(substitute(result, both)), weight
 
 
-@lru_cache(maxsize=1)
-def _whole_rules() -> tuple[tuple[Expr, Expr], ...]:
-    return tuple((parse(left), parse(right)) for left, right in rules.WHOLE)
+@lru_cache(maxsize=256)
+def _whole_rules(name: str) -> tuple[tuple[Expr, Expr], ...]:
+    """Those for calls of one operator."""
+    compiled = ((parse(left), parse(right)) for left, right in rules.WHOLE)
+    return tuple((pattern, replacement) for pattern, replacement in compiled if is_call(pattern, name))
 
 
 @lru_cache(maxsize=1)

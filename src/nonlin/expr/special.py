@@ -85,12 +85,41 @@ def erfc(a: Tensor) -> Tensor:
 
 def normal_pdf(a: Tensor) -> Tensor:
     """Density of N(0, 1)."""
-    return torch.exp(-0.5 * a * a) * (1 / math.sqrt(2 * math.pi))
+    return torch.exp(-0.5 * (a * a)) * (1 / math.sqrt(2 * math.pi))
 
 
 def normal_cdf(a: Tensor) -> Tensor:
     """Distribution function of N(0, 1), accurate in the left tail."""
+    fused = torch.compiler.is_compiling() and not _exporting()
+    if fused and a.dtype is torch.float32 and a.device.type == "cpu":
+        return _fused_normal_cdf(a)
     return 0.5 * torch.special.erfc(a * -math.sqrt(0.5))
+
+
+_exporting = getattr(torch.compiler, "is_exporting", lambda: True)  # before torch 2.7: any graph might be exported
+
+# exp(a²)·erfc(a)·(1 + 2a) - 1 by powers of q = (a - 2)/(a + 2), for a >= 0: N. Juffa's published approximation.
+_SCALED_ERFC = (
+    -4.01139259e-4, -1.23075210e-3, 1.31355342e-3, 8.63227434e-3, -8.05991981e-3,
+    -5.42046614e-2, 1.64055392e-1, -1.66031361e-1, -9.27639827e-2, 2.76978403e-1,
+)  # fmt: skip
+
+
+def _fused_normal_cdf(x: Tensor) -> Tensor:
+    """The same for float32 in a graph that becomes one loop, where torch's erfc is three times as slow as its erf.
+
+    The exponential is the density's, which a derivative needs anyway. Relative error below 1e-6 for |x| < 3, and
+    1e-5 in the tails.
+    """
+    bell = torch.exp(-0.5 * (x * x))
+    a = torch.clamp(torch.abs(x) * math.sqrt(0.5), max=12.0)
+    inverse = 1 / ((a + 2) * (2 * a + 1))  # one division for two
+    q = (a - 2) * (2 * a + 1) * inverse
+    p = torch.full_like(x, _SCALED_ERFC[0])
+    for coefficient in _SCALED_ERFC[1:]:
+        p = p * q + coefficient
+    tail = 0.5 * bell * (p + 1) * ((a + 2) * inverse)
+    return torch.where(x > 0, 1 - tail, tail)
 
 
 def spherical_j(order: float, a: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from nonlin.expr.operators import ATOM, COMPARISON, POWER, PRODUCT, UNARY
 from nonlin.expr.tree import Call, Const, Expr, Symbol, is_call
 
@@ -30,6 +32,7 @@ def _wrap(node: Expr, lowest: int) -> str:
     return text if precedence(node) >= lowest else f"({text})"
 
 
+@lru_cache(maxsize=65536)
 def to_text(node: Expr) -> str:
     """The formula of a tree, with the fewest parentheses that keep its shape."""
     if isinstance(node, Const):

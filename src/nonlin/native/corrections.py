@@ -35,16 +35,21 @@ def observed() -> bool:
     )
 
 
-def plain(x: Tensor) -> bool:
+def ordinary(x: Tensor) -> bool:
     """Whether a function's result for x may be computed on x's memory, behind torch's back."""
     return (
         type(x) in (Tensor, torch.nn.Parameter)
         and x.device.type == "cpu"
         and x.dtype in _WIDE
-        and x.is_contiguous()
         and x.layout is torch.strided
+        and not x.is_neg()
         and not observed()
     )
+
+
+def plain(x: Tensor) -> bool:
+    """The same for functions that read memory in x's own order."""
+    return ordinary(x) and x.is_contiguous()
 
 
 def fits(y: Tensor, numbers: Tensor) -> bool:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Sequence
-from ctypes import POINTER, c_void_p
 
 import torch
 from torch import Tensor
 
-from nonlin.native.corrections import plain
-from nonlin.native.library import FLOAT32, FLOAT64, CActivationCall, CProgram, load
+from nonlin.native.corrections import ordinary
+from nonlin.native.library import FLOAT32, FLOAT64, load
 from nonlin.native.program import Function, Program
 
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def layout(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, int] | None:
@@ -35,55 +34,84 @@ def layout(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, int] | None:
 
 
 def fits(function: Function, x: Tensor, parameters: Sequence[Tensor]) -> bool:
-    """Whether the core may compute this function of x now; see `corrections.plain` for when it may not."""
-    return plain(x) and load() is not None and function.supported and layout(x, parameters) is not None
+    """Whether the core may compute this function of x now: see `corrections.ordinary` for when it may not.
+
+    A parameter per channel needs contiguous memory; otherwise any order of x's elements will do that leaves no gaps.
+    """
+    if not ordinary(x) or load() is None or not function.supported:
+        return False
+    if x.is_contiguous():
+        return not parameters or layout(x, parameters) is not None
+    return all(parameter.numel() == 1 and parameter.dim() <= x.dim() for parameter in parameters) and _dense(x)
+
+
+def _dense(x: Tensor) -> bool:
+    """Whether x's elements fill one stretch of memory, in whatever order."""
+    expected = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def value(function: Function, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """f(x), of x's shape and dtype; half precision is computed in float32."""
-    wide = x.float() if x.dtype.itemsize == 2 else x
-    call, alive = _prepare(function.value, wide, parameters)
+    """f(x), of x's shape, strides and dtype; half precision is computed in float32."""
+    wide = x.float() if x.dtype in _HALF else x
     out = torch.empty_like(wide)
-    call.outputs, call.output_count = (c_void_p * 1)(out.data_ptr()), 1
-    _run(call)
-    del alive
-    return out.to(x.dtype)
+    channels, inner = _layout(wide, parameters)
+    theta = _table(parameters, channels, wide.dtype) if parameters else None
+    _run(function.value, wide, channels, inner, theta, None, out, None)
+    return out if wide is x else out.to(x.dtype)
 
 
 def gradients(
     function: Function, x: Tensor, gradient: Tensor, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """The gradients by x and by each parameter, shaped like them."""
-    wide = x.float() if x.dtype.itemsize == 2 else x
-    call, alive = _prepare(function.partials, wide, parameters)
-    incoming, by_x = gradient.to(wide.dtype).contiguous(), torch.empty_like(wide)
-    sums = torch.zeros_like(alive[1])
-    call.gradient, call.gradient_x = incoming.data_ptr(), by_x.data_ptr()
-    call.gradient_parameters = (c_void_p * 1)(sums.data_ptr())
-    _run(call)
+    wide = x.float() if x.dtype in _HALF else x
+    if gradient.dtype != wide.dtype or gradient.stride() != wide.stride() or gradient.is_neg():
+        gradient = torch.empty_like(wide).copy_(gradient)
+    out = torch.empty_like(wide)
+    channels, inner = _layout(wide, parameters)
     results = []
-    for row, parameter in zip(sums, parameters, strict=True):
-        # one number among parameters per channel has a sum for each
-        total = row.sum() if parameter.numel() == 1 and row.numel() != 1 else row
-        results.append(total.reshape(parameter.shape).to(parameter.dtype))
-    return by_x.to(x.dtype), results
+    if parameters:
+        theta = _table(parameters, channels, wide.dtype)
+        sums = torch.zeros(len(parameters), channels, dtype=wide.dtype)  # what an empty gradient leaves
+        _run(function.partials, wide, channels, inner, theta, gradient, out, sums)
+        for row, parameter in zip(sums.unbind(), parameters, strict=True):
+            # one number among parameters per channel has a sum for each
+            total = row.sum() if parameter.numel() == 1 and channels != 1 else row
+            results.append(total.view(parameter.shape).to(parameter.dtype))
+    else:
+        _run(function.partials, wide, 1, 1, None, gradient, out, None)
+    return out if wide is x else out.to(x.dtype), results
 
 
-def _prepare(program: Program, x: Tensor, parameters: Sequence[Tensor]) -> tuple[CActivationCall, tuple]:
-    """The call without its results, and what must stay alive while it runs."""
-    channels, inner = layout(x, parameters) or (1, 1)
-    matrix = torch.empty(len(parameters), channels, dtype=x.dtype)
-    for row, parameter in zip(matrix, parameters, strict=True):
+def _layout(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, int]:
+    channels, inner = (layout(x, parameters) or (1, 1)) if parameters else (1, 1)
+    return max(channels, 1), max(inner, 1)
+
+
+def _table(parameters: Sequence[Tensor], channels: int, dtype: torch.dtype) -> Tensor:
+    """The parameters as a dense (parameters, channels)."""
+    if all(parameter.numel() == channels and parameter.dtype == dtype for parameter in parameters):
+        rows = [parameter.detach().reshape(-1) for parameter in parameters]
+        return rows[0] if len(rows) == 1 else torch.cat(rows)
+    table = torch.empty(len(parameters), channels, dtype=dtype)
+    for row, parameter in zip(table.unbind(), parameters, strict=True):
         row.copy_(parameter.detach().reshape(-1))
-    pointers = (c_void_p * 1)(matrix.data_ptr())
-    call = CActivationCall(
-        _DTYPES[x.dtype], 1, torch.get_num_threads(), int(channels > 1), x.numel(), channels, max(inner, 1),
-        ctypes.cast(ctypes.pointer(program.c), POINTER(CProgram)), x.data_ptr(), pointers,
-    )  # fmt: skip
-    return call, (pointers, matrix, program)
+    return table
 
 
-def _run(call: CActivationCall) -> None:
+def _run(
+    program: Program, x: Tensor, channels: int, inner: int, theta: Tensor | None, gradient: Tensor | None, out: Tensor,
+    sums: Tensor | None,
+) -> None:  # fmt: skip
     library = load()
     assert library is not None
-    library.call("nl_activate", ctypes.byref(call))
+    library.call(
+        "nl_apply", program.address, _DTYPES[x.dtype], torch.get_num_threads(), x.numel(), channels, inner,
+        x.data_ptr(), None if theta is None else theta.data_ptr(), None if gradient is None else gradient.data_ptr(),
+        out.data_ptr(), None if sums is None else sums.data_ptr(),
+    )  # fmt: skip

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nonlin.errors import NonlinError
 
-INTERFACE = 3  # core/interface.h: NONLIN_INTERFACE
+INTERFACE = 5  # core/interface.h: NONLIN_INTERFACE
 FLOAT32, FLOAT64 = 0, 1
 _MESSAGES = {1: "out of memory", 2: "a program or a size that the core cannot take"}
 
@@ -164,9 +164,151 @@ class CHermite(Structure):
     ]
 
 
+class CNormalisation(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("threads", c_int32),
+        ("children", c_int64),
+        ("rows", c_int64),
+        ("width", c_int64),
+        ("eps", c_double),
+        ("x", c_void_p),
+        ("weight", c_void_p),
+        ("bias", c_void_p),
+        ("mean", c_void_p),
+        ("inverse", c_void_p),
+        ("gradient", c_void_p),
+        ("out", c_void_p),
+        ("gradient_weight", c_void_p),
+        ("gradient_bias", c_void_p),
+    ]
+
+
+class CConvolution(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("threads", c_int32),
+        ("children", c_int64),
+        ("images", c_int64),
+        ("channels", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("filters", c_int64),
+        ("tall", c_int64),
+        ("wide", c_int64),
+        ("pad_y", c_int64),
+        ("pad_x", c_int64),
+        ("spread_y", c_int64),
+        ("spread_x", c_int64),
+        ("out_height", c_int64),
+        ("out_width", c_int64),
+        ("x", c_void_p),
+        ("x_stride", c_int64),
+        ("weight", c_void_p),
+        ("bias", c_void_p),
+        ("out", c_void_p),
+        ("gradient", c_void_p),
+        ("gradient_x", c_void_p),
+        ("gradient_weight", c_void_p),
+        ("gradient_bias", c_void_p),
+    ]
+
+
+class CStep(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("threads", c_int32),
+        ("optimiser", c_int32),
+        ("children", c_int64),
+        ("segments", c_int64),
+        ("step", c_int64),
+        ("sizes", c_void_p),
+        ("parameters", c_void_p),
+        ("gradients", c_void_p),
+        ("first", c_void_p),
+        ("second", c_void_p),
+        ("weight_decays", c_void_p),
+        ("learning_rates", c_void_p),
+        ("beta1", c_double),
+        ("beta2", c_double),
+        ("eps", c_double),
+        ("momentum", c_double),
+        ("nesterov", c_int32),
+        ("clip_value", c_double),
+        ("clip_norm", c_double),
+    ]
+
+
+class CAttention(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("threads", c_int32),
+        ("causal", c_int32),
+        ("children", c_int64),
+        ("batches", c_int64),
+        ("heads", c_int64),
+        ("positions", c_int64),
+        ("features", c_int64),
+        ("scale", c_double),
+        ("child", c_int64),
+        ("batch", c_int64),
+        ("head", c_int64),
+        ("position", c_int64),
+        ("out_child", c_int64),
+        ("out_batch", c_int64),
+        ("out_head", c_int64),
+        ("out_position", c_int64),
+        ("by_child", c_int64),
+        ("by_batch", c_int64),
+        ("by_head", c_int64),
+        ("by_position", c_int64),
+        ("q", c_void_p),
+        ("k", c_void_p),
+        ("v", c_void_p),
+        ("out", c_void_p),
+        ("shares", c_void_p),
+        ("gradient", c_void_p),
+        ("by_q", c_void_p),
+        ("by_k", c_void_p),
+        ("by_v", c_void_p),
+    ]
+
+
+class CDecisions(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("threads", c_int32),
+        ("children", c_int64),
+        ("rows", c_int64),
+        ("classes", c_int64),
+        ("ignored", c_int64),
+        ("x", c_void_p),
+        ("logarithms", c_void_p),
+        ("targets", c_void_p),
+        ("loss", c_void_p),
+        ("gradient", c_void_p),
+        ("scale", c_double),
+    ]
+
+
+class CWindows(Structure):
+    _fields_ = [
+        ("dtype", c_int32),
+        ("backward", c_int32),
+        ("planes", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("tall", c_int64),
+        ("wide", c_int64),
+        ("from_", c_void_p),
+        ("to", c_void_p),
+    ]
+
+
 _FUNCTIONS = (
     "nl_interface", "nl_opcode_count", "nl_activate", "nl_train_mlp", "nl_multiply", "nl_use_isa", "nl_table_step",
-    "nl_hermite_step",
+    "nl_hermite_step", "nl_normalise", "nl_convolve", "nl_take_step", "nl_attend", "nl_decide", "nl_pool",
+    "nl_apply",
 )  # fmt: skip
 
 
@@ -234,10 +376,17 @@ def _open(path: Path) -> tuple[Library | None, str]:
         return None, f"{path.name} has interface {interface}, expected {INTERFACE}: reinstall nonlin"
     handle.nl_use_isa.argtypes = [c_char_p]
     handle.nl_activate.argtypes = [POINTER(CActivationCall)]
+    handle.nl_apply.argtypes = [c_void_p, c_int32, c_int32, c_int64, c_int64, c_int64, *[c_void_p] * 5]
     handle.nl_train_mlp.argtypes = [POINTER(CNetwork), POINTER(CChild), c_int32, c_int32]
     handle.nl_multiply.argtypes = [POINTER(CProduct)]
     handle.nl_table_step.argtypes = [POINTER(CTable)]
     handle.nl_hermite_step.argtypes = [POINTER(CHermite)]
+    handle.nl_normalise.argtypes = [POINTER(CNormalisation)]
+    handle.nl_convolve.argtypes = [POINTER(CConvolution)]
+    handle.nl_take_step.argtypes = [POINTER(CStep)]
+    handle.nl_attend.argtypes = [POINTER(CAttention)]
+    handle.nl_decide.argtypes = [POINTER(CDecisions)]
+    handle.nl_pool.argtypes = [POINTER(CWindows)]
     names = [handle.nl_opcode_name(k).decode() for k in range(handle.nl_opcode_count())]
     library = Library(str(path), handle, {name: k for k, name in enumerate(names)})
     from nonlin.native.program import emitted_opcodes

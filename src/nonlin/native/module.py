@@ -12,12 +12,14 @@ mode and `torch.func` transforms work to any order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _disable_current_modes
 
 from nonlin.errors import NonlinError
@@ -74,13 +76,25 @@ class Program:
         """Make the kernel of the value, or of the derivatives by the inputs `wanted`; once."""
         if "value_kernel" in self.__dict__ if not wanted else wanted in self.gradient_kernels:
             return True
-        with _disable_current_modes():  # the making looks at numbers, which no tracer may see
+        with _unobserved():
             if not wanted:
                 self.value_kernel = compile_kernel((self.expr,), self.parameters)
             else:
                 partials = tuple(derivative(self.expr, self.inputs[index]) for index in wanted)
                 self.gradient_kernels[wanted] = compile_kernel(partials, self.parameters)
         return True
+
+
+@contextmanager
+def _unobserved() -> Iterator[None]:
+    """No tracer sees what is computed here: the making of a kernel looks at numbers."""
+    tracing = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        with _disable_current_modes():
+            yield
+    finally:
+        torch._C._set_tracing_state(tracing)  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=4096)
@@ -110,7 +124,8 @@ class _Traced(torch.autograd.Function):
         wanted = tuple(i for i, needed in enumerate(ctx.needs_input_grad[1:]) if needed)
         compiling = torch.compiler.is_compiling()
         higher = torch.is_grad_enabled() and not compiling  # a gradient of this gradient may be asked for
-        if not (higher or compiling) and direct.fits(ctx.program.native, inputs[0], inputs[1:]):
+        plain = not (higher or compiling) and type(gradient) is Tensor
+        if plain and direct.fits(ctx.program.native, inputs[0], inputs[1:]):
             by_x, others = direct.gradients(ctx.program.native, inputs[0], gradient, inputs[1:])
             return None, *(one if i in wanted else None for i, one in enumerate((by_x, *others)))
         if higher:
@@ -122,6 +137,36 @@ class _Traced(torch.autograd.Function):
             product = gradient.to(partial.dtype) * partial
             results[index] = product.sum_to_size(inputs[index].shape).to(inputs[index].dtype)
         return None, *results
+
+
+class _Direct(_Traced):
+    """The operation by the compiled core, where nothing but the backward pass follows it.
+
+    Its forward has the older form, with ctx, which torch calls faster.
+    """
+
+    generate_vmap_rule = False
+    setup_context = torch.autograd.Function.setup_context
+
+    @staticmethod
+    def forward(ctx, program: Program, x: Tensor, *parameters: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.program = program
+        ctx.save_for_backward(x, *parameters)
+        return direct.value(program.native, x, parameters)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        x, *parameters = ctx.saved_tensors
+        function = ctx.program.native
+        if torch.is_grad_enabled() or type(gradient) is not Tensor or not direct.fits(function, x, parameters):
+            return _Traced.backward(ctx, gradient)
+        by_x, others = direct.gradients(function, x, gradient, parameters)
+        needed = ctx.needs_input_grad
+        return (
+            None,
+            by_x if needed[1] else None,
+            *(one if wanted else None for one, wanted in zip(others, needed[2:], strict=True)),
+        )
 
 
 class _Apply(_Traced):
@@ -153,8 +198,17 @@ def apply(program: Program, x: Tensor, *parameters: Tensor) -> Tensor:
     x has any shape and a floating dtype; each parameter broadcasts against x and has any floating dtype (it
     is not rounded to a half-precision x). The result has x's shape and dtype.
     """
+    differentiated = torch.is_grad_enabled() and (x.requires_grad or any(one.requires_grad for one in parameters))
     if torch.compiler.is_compiling():
-        return _Traced.apply(program, x, *parameters)
+        if differentiated:
+            return _Traced.apply(program, x, *parameters)
+        return _evaluate(program.value(), x, parameters)[0].to(x.dtype)  # Dynamo would hand `forward` a ctx
+    if torch.jit.is_tracing():  # TorchScript, and ONNX by way of it, can save torch's own operators alone
+        return _evaluate(program.value(), x, parameters)[0].to(x.dtype)
+    if forward_ad._current_level < 0 and direct.fits(program.native, x, parameters):
+        if differentiated:
+            return _Direct.apply(program, x, *parameters)
+        return direct.value(program.native, x, parameters)
     return _Apply.apply(program, x, *parameters)
 
 
@@ -189,12 +243,20 @@ class ActivationModule(nn.Module):
             )
         self.expr, self.per, self.channels, self.dim, self.label = expr, per, channels, dim, name
         self.parameter_names = tuple(initial)
-        # "half", "train" and the like are methods of every module: such a parameter gets an underscore.
-        self._attributes = tuple(f"{n}_" if hasattr(nn.Module, n) else n for n in initial)
+        self.initial: dict[str, float] = {}
+        # "half", "train", "dim" and the like mean something else in a module: such a parameter gets an underscore.
+        self._attributes = tuple(f"{n}_" if hasattr(self, n) else n for n in initial)
         self._program = program(expr, self.parameter_names)
+        self.initial = dict(zip(self._attributes, map(float, initial.values()), strict=True))
         shape = [channels] if per == "channel" and channels else []
-        for attribute, value in zip(self._attributes, initial.values(), strict=True):
-            self.register_parameter(attribute, nn.Parameter(torch.full(shape, float(value))))
+        for attribute, value in self.initial.items():
+            self.register_parameter(attribute, nn.Parameter(torch.full(shape, value)))
+
+    def reset_parameters(self) -> None:
+        """Every parameter at its initial value again, as torch asks of a module made on the meta device."""
+        with torch.no_grad():
+            for attribute, value in self.initial.items():
+                getattr(self, attribute).fill_(value)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape (with `channels` along `dim` for per="channel"). Same shape and dtype out."""
@@ -204,13 +266,14 @@ class ActivationModule(nn.Module):
         return apply(self._program, x, *values)
 
     def _along_channels(self, value: Tensor, x: Tensor) -> Tensor:
-        if not -x.dim() <= self.dim < x.dim() or x.shape[self.dim] != self.channels:
+        fits = -x.dim() <= self.dim < x.dim()
+        if not (fits and (torch.jit.is_tracing() or x.shape[self.dim] == self.channels)):  # TorchScript traces sizes
             raise NonlinError(
                 f"{self.label or self.expr} has parameters for {self.channels} channels along dimension "
                 f"{self.dim}, but its input has shape {tuple(x.shape)}. Pass channels= and dim= that fit it."
             )
         shape = [1] * x.dim()
-        shape[self.dim] = self.channels
+        shape[self.dim] = -1
         return value.reshape(shape)
 
     def extra_repr(self) -> str:

@@ -85,6 +85,10 @@ class Program:
         )  # fmt: skip
 
     @cached_property
+    def address(self) -> int:
+        return ctypes.addressof(self.c)
+
+    @cached_property
     def pointer(self):
         return ctypes.pointer(self.c)
 

@@ -5,7 +5,7 @@
     GatedFeedForward(f):  (f(x W) ⊙ (x V)) W2            the feed-forward block of a transformer
 
 GLU takes f = sigmoid [Dauphin2016]; ReGLU, GEGLU, SwiGLU and Bilinear take relu, gelu, swish and the identity
-[Shazeer2020, equations 5 and 6]. Any activation of the language will do.
+[Shazeer2020, equations 4 to 6]. Any activation of the language will do.
 
 References
 ----------

@@ -310,5 +310,10 @@ def _nothing(model: nn.Module, wanted: Wanted, skipped: list[Skipped]) -> str:
     if wanted.module(model):
         return "the model itself is the activation; swap works inside a model. Use the new activation's .module()."
     text = f"the model has no {wanted} to replace. Its modules are: {', '.join(kinds[:20]) or 'none'}."
-    text += " Name what to replace by replace=, such as replace=(nn.Tanh,)."
+    own = "ActivationModule" in kinds and not wanted.names
+    text += (
+        " Its activations are made by nonlin already: replace='ActivationModule' replaces them."
+        if own
+        else " Name what to replace by replace=, such as replace=(nn.Tanh,)."
+    )
     return text + "".join(f"\nnot replaced: {one}" for one in skipped)

@@ -45,7 +45,7 @@ HIDDEN = (
 )  # fmt: skip
 # Activations of other libraries, known by where they are defined so that nothing need be imported.
 _LIBRARIES = {
-    "transformers.activations": ("gelu", "silu", "mish", "relu", "laplace"),
+    "transformers.activations": ("gelu", "silu", "mish", "relu", "laplace", "softplus", "xielu"),
     "timm.layers.activations": ("gelu", "swish", "mish", "relu"),
     "timm.layers.activations_me": ("swish", "mish"),
 }

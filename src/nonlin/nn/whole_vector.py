@@ -121,7 +121,7 @@ class Derf(nn.Module):
     Parameters
     ----------
     features : the size of the last dimension
-    alpha, shift : initial values, 0.5 and 0 in the paper
+    alpha, shift : initial values, 0.5 and 0 in the authors' code
     """
 
     def __init__(self, features: int, alpha: float = 0.5, shift: float = 0.0):

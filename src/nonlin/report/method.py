@@ -25,7 +25,7 @@ _WORKS = (
      "  author = {Ramachandran, Prajit and Zoph, Barret and Le, Quoc V.},\n  year = {2017},\n"
      "  eprint = {1710.05941},\n  archiveprefix = {arXiv}\n}"),
 )  # fmt: skip
-_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with momentum 0.9"}
+_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with momentum 0.9", "rmsprop": "RMSprop"}
 
 
 def works(paragraphs: Sequence[str]) -> list[str]:
@@ -83,8 +83,9 @@ def _remark(name: str, remarks: Mapping[str, str]) -> str:
 def budget(training: Mapping[str, Any]) -> str:
     """How one network is trained, as a sentence."""
     decay = training.get("weight_decay", 0.0)
+    length = f"{steps:,} steps" if (steps := training.get("steps")) else f"{training['epochs']} epochs"
     words = [
-        f"Each network was trained for {training['epochs']} epochs with {_OPTIMIZERS[training['optimizer']]}",
+        f"Each network was trained for {length} with {_OPTIMIZERS[training['optimizer']]}",
         f"batch size {training['batch_size']}",
         f"learning rate {training['learning_rate']:g}",
         f"weight decay {decay:g}" if decay else "no weight decay",
@@ -93,6 +94,12 @@ def budget(training: Mapping[str, Any]) -> str:
         words.append(f"gradients clipped to norm {clip:g}")
     if clip := training.get("clip_value"):
         words.append(f"gradients clipped elementwise to ±{clip:g}")
+    if schedule := training.get("schedule"):
+        words.append(f"the schedule {schedule!r}")
+    if warmup := training.get("warmup"):
+        words.append(f"a warm-up of {warmup} steps")
+    if smoothing := training.get("label_smoothing"):
+        words.append(f"label smoothing {smoothing:g}")
     return f"{', '.join(words)}."
 
 
@@ -192,6 +199,7 @@ def search_method(study: Study) -> list[str]:
         training += (
             " Candidates whose validation loss after 25% or 50% of the epochs was in the worst third of their "
             "predecessors' were stopped there."
+            + (" Outcomes counted in the order in which they came." if config.halving == "async" else "")
         )
     training += f" Training ran in {'the compiled core of nonlin' if config.engine == 'core' else 'plain PyTorch'}."
     ranking = (

@@ -53,6 +53,7 @@ def write_report(ranking: Ranking, path: str | Path) -> Path:
         progress=_progress(study, ranking),
         curves=_curves(ranking),
         trends=trends(ranking.trials),
+        rungs=ranking.agreements(),
         census=study.census,
         method=method,
         bibliography=_bibliography(ranking, method),

@@ -17,16 +17,17 @@ from torch import nn
 
 from nonlin.errors import ComparisonError, NonlinError, StoreError
 from nonlin.native.module import Per
-from nonlin.run.local import Executor
-from nonlin.run.provenance import data_digest, provenance
+from nonlin.run.executor import Executor, crew_of
+from nonlin.run.provenance import provenance
 from nonlin.run.runs import Run, add_comparison, comparison_ids, comparison_row, finish_comparison, stored_runs
 from nonlin.run.standings import Arm, By, Standing, Standings
 from nonlin.run.store import Store
-from nonlin.run.study import LARGEST, Engine, crew_of, engine_for
+from nonlin.run.study import ENGINES, LARGEST, Engine, engine_for
 from nonlin.run.trainings import Trainings, Watcher
 from nonlin.strategies import space
-from nonlin.tasks import TASKS, Factory, Task
+from nonlin.tasks import TASKS, Factory, Task, is_script, known
 from nonlin.tasks import task as task_by_name
+from nonlin.tasks.digest import data_digest
 from nonlin.zoo import Activation, activation
 
 SEEDS = 10
@@ -40,7 +41,8 @@ class TaskSetting:
     """A task as it was compared on: all that decides the result beside the task's own code.
 
     `training` is its budget, `data` a checksum, `rows` the numbers of targets in the three parts, `metric`
-    "accuracy" or "R²", `engine` "torch" or "core"; `remark` says what is doubtful about the task, if anything.
+    "accuracy" or "R²", `engine` "torch", "core" or "cohort"; `remark` says what is doubtful about the task, if
+    anything.
     """
 
     name: str
@@ -165,7 +167,8 @@ class Comparison:
         from nonlin.report import write_comparison
         from nonlin.run.background import health_cards, initial_diagnoses
 
-        tasks = self._tasks or [task_by_name(name) for name in self.tasks if name in TASKS]
+        there = [name for name in self.tasks if name in TASKS or (is_script(name) and Path(name).is_file())]
+        tasks = self._tasks or [task_by_name(name) for name in there]
         cards = health_cards(self.config) if background else None
         diagnoses = initial_diagnoses(self.config, tasks) if background else None
         return write_comparison(self, path, tasks, cards, diagnoses, by)
@@ -182,7 +185,9 @@ class Comparison:
 
     # Running
 
-    def run(self, workers: int | Executor = 0, watcher: Watcher | None = None) -> Comparison:
+    def run(
+        self, workers: int | Executor = 0, watcher: Watcher | None = None, checkpoints: str | Path | None = None
+    ) -> Comparison:
         """Train what is missing. Interrupting is safe at any moment; calling again continues.
 
         Raises
@@ -195,12 +200,13 @@ class Comparison:
         with self.store.lock(), crew_of(workers) as crew:
             for task, setting in zip(tasks, self.config.tasks, strict=True):
                 _check_same(task, setting)
-            Trainings(self.store, self.id, self.config, tasks, crew, watcher).run()
+            kept = None if checkpoints is None else Path(checkpoints)
+            Trainings(self.store, self.id, self.config, tasks, crew, watcher, kept).run()
             finish_comparison(self.store, self.id)
         return self
 
     def _stored_task(self, setting: TaskSetting) -> Task:
-        if setting.name not in TASKS:
+        if not known(setting.name):
             raise ComparisonError(
                 f"this comparison trains your own task {setting.name!r}, which only your script can build. Call "
                 "nonlin.compare(...) from it again, with the same arguments and this store: it continues."
@@ -226,6 +232,7 @@ def compare(
     clip_norm: float | None = None,
     engine: Engine = "auto",
     watcher: Watcher | None = None,
+    checkpoints: str | Path | None = None,
 ) -> Comparison:
     """Compare activations fairly: one network, one data set, the same seeds, everything fixed but the activation.
 
@@ -249,6 +256,8 @@ def compare(
         weights, AlphaDropout in place of Dropout (Klambauer et al. 2017)
     epochs, clip_value, clip_norm : instead of the task's own; clipping is of gradients
     engine : "torch" for the plain reference, "core" for the compiled core, "auto" for the core where it can
+    checkpoints : folder in which each run keeps its state while it lasts, so that an interruption costs a minute of it
+        and not the whole; only with the engine "torch". Workers on other machines must see the same folder
 
     Returns
     -------
@@ -266,9 +275,9 @@ def compare(
         raise ComparisonError(f"a task is named twice: {', '.join(one.name for one in chosen)}.")
     if per not in ("channel", "tensor"):
         raise ComparisonError(f"per must be 'channel' or 'tensor'; got {per!r}.")
-    if engine not in ("auto", "torch", "core"):
-        raise ComparisonError(f"engine must be 'auto', 'torch' or 'core'; got {engine!r}.")
-    factors = _checked_rates(rates)
+    if engine not in ENGINES:
+        raise ComparisonError(f"engine must be 'auto', 'torch', 'core' or 'cohort'; got {engine!r}.")
+    factors = checked_rates(rates)
     numbers = _checked_seeds(seeds)
     arms = _arms(activations, protocols, nulls, numbers[0])
     opened = Store(store)
@@ -283,7 +292,7 @@ def compare(
             per=per,
         )
         id = add_comparison(opened, setting.as_dict(), provenance())
-        return Comparison(opened, id, chosen).run(crew, watcher)
+        return Comparison(opened, id, chosen).run(crew, watcher, checkpoints)
 
 
 def _with_budget(task: Task, epochs: int | None, clip_value: float | None, clip_norm: float | None) -> Task:
@@ -301,7 +310,7 @@ def _setting_of(task: Task, engine: Engine) -> TaskSetting:
         data=data_digest(data),
         rows={name: getattr(data, name)[1].numel() for name in ("train", "validation", "test")},
         metric="R²" if data.classes is None else "accuracy",
-        engine=engine_for(engine, task),
+        engine=engine_for(engine, task, cohorts=False),  # in a cohort the time of one arm cannot be told
         remark=remark,
     )
 
@@ -338,7 +347,8 @@ def _check_same(task: Task, setting: TaskSetting) -> None:
         )
 
 
-def _checked_rates(rates: Sequence[float]) -> tuple[float, ...]:
+def checked_rates(rates: Sequence[float]) -> tuple[float, ...]:
+    """Factors on a learning rate, sorted, each once; ComparisonError unless they are numbers above 0."""
     factors = tuple(float(factor) for factor in rates)
     if not factors or not all(0 < factor < np.inf for factor in factors):
         raise ComparisonError(

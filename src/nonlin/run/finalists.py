@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from nonlin.errors import ComparisonError
 from nonlin.run.comparison import Comparison, compare
-from nonlin.run.local import Executor
+from nonlin.run.executor import Executor
 from nonlin.run.study import Study
 from nonlin.run.trainings import Watcher
 from nonlin.tasks import Task

@@ -8,17 +8,28 @@ not depend on the number of workers or on their speed.
 
 Stopping earlier, or half of the children, saves more and loses good functions: those that start slowly. What
 either costs is measured by `benchmarks/halving.py`; docs/search.md has the figures.
+
+With `halving="async"` outcomes count in the order in which they come, and no worker waits for a slow child:
+asynchronous successive halving (Li et al. 2020, arXiv:1810.05934, algorithm 2, in the form that stops children instead
+of pausing them; the limits are those of the moment when a child is handed out, since a worker is told nothing later).
+A child is promoted at a rung if it would be among the best 1/η of all that reached it, itself included; η = 3/2.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+from nonlin.errors import SearchError
 from nonlin.run.store import Trial
 
 LEAST_PREDECESSORS = 16
-KEPT = 2 / 3
+KEPT = 2 / 3  # 1/η
+HALVING = (True, False, "async")  # what a search may be given
+Rule = Literal["async"] | bool
 
 
 def rung_epochs(epochs: int) -> tuple[int, ...]:
@@ -46,10 +57,68 @@ class QuantileRule:
 
     def limits(self) -> dict[int, float]:
         """{epoch: the largest validation loss to go on with}; empty while there are too few predecessors."""
-        found: dict[int, float] = {}
-        for rung, losses in self.reached.items():
-            if len(losses) >= LEAST_PREDECESSORS:
-                limit = losses[int(KEPT * len(losses))]
-                if math.isfinite(limit):
-                    found[rung] = limit
-        return found
+        found = {rung: self.limit(losses) for rung, losses in self.reached.items()}
+        return {rung: limit for rung, limit in found.items() if math.isfinite(limit)}
+
+    def limit(self, losses: Sequence[float]) -> float:
+        """The largest loss to go on with after predecessors of these, the smallest first; infinite for any."""
+        return losses[int(KEPT * len(losses))] if len(losses) >= LEAST_PREDECESSORS else math.inf
+
+
+class AsynchronousRule(QuantileRule):
+    """Promotion as in asynchronous successive halving: among the best 1/η of those that reached the rung so far."""
+
+    def limit(self, losses: Sequence[float]) -> float:
+        """The loss of the last predecessor that a promoted child may stand beside."""
+        promoted = int(KEPT * (len(losses) + 1))
+        return losses[promoted - 1] if 0 < promoted <= len(losses) else math.inf
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well the loss at a rung foretold the final one, among the children that were trained to the end.
+
+    Attributes
+    ----------
+    epoch : of the rung
+    children, stopped : trained to the end, and stopped at this rung
+    correlation : Spearman's, of the two losses; NaN for fewer than four children
+    low, high : its 95% interval by Fisher's transformation, with the variance of Bonett & Wright (2000)
+    """
+
+    epoch: int
+    children: int
+    stopped: int
+    correlation: float
+    low: float
+    high: float
+
+
+def agreements(trials: Sequence[Trial], epochs: int) -> list[Agreement]:
+    """One for each rung of a search's candidates. Children stopped at a rung have no final loss and are not in it."""
+    from scipy.stats import spearmanr
+
+    candidates = [trial for trial in trials if trial.role == "candidate"]
+    full = [trial for trial in candidates if trial.status == "ok"]
+    found = []
+    for rung in rung_epochs(epochs):
+        early, final = [trial.curves["loss"][rung - 1] for trial in full], [trial.loss for trial in full]
+        varied = len(full) >= 4 and len(set(early)) > 1 and len(set(final)) > 1
+        rho = float(spearmanr(early, final).statistic) if varied else math.nan
+        half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (len(full) - 3)) if varied else math.nan
+        middle = math.atanh(min(max(rho, -1 + 1e-12), 1 - 1e-12)) if varied else math.nan
+        stopped = sum(trial.status == "stopped" and trial.epochs == rung for trial in candidates)
+        found.append(Agreement(rung, len(full), stopped, rho, math.tanh(middle - half), math.tanh(middle + half)))
+    return found
+
+
+def rule_for(halving: Rule, epochs: int) -> QuantileRule:
+    """What stops the children of a search."""
+    return AsynchronousRule(epochs) if halving == "async" else QuantileRule(epochs)
+
+
+def checked(halving: Rule) -> Rule:
+    """What was given for `halving`; SearchError unless it is one of `HALVING`."""
+    if not (isinstance(halving, bool) or halving == "async"):
+        raise SearchError(f"halving must be True, False or 'async'; got {halving!r}.")
+    return halving

@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nonlin.errors import NonlinError, SearchError
+from nonlin.run.executor import Executor
 
 if TYPE_CHECKING:
     from nonlin.run.job import Job
@@ -29,57 +30,58 @@ if TYPE_CHECKING:
 _READY = "ready"  # a worker's first message
 
 
-def start(workers: int) -> Executor:
-    """`workers` processes, or this process for 0. Close it when done, or use it in a ``with``."""
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
-        raise SearchError(f"workers must be a whole number, at least 0; got {workers!r}.")
-    return Workers(workers) if workers else InProcess()
+GROUP = 16  # children that a process takes at once, where the engine trains them as one
 
 
-class _Closing:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        raise AssertionError("every executor closes itself")
-
-
-class InProcess(_Closing):
-    """Trains in the calling process, one child at a time."""
+class InProcess(Executor):
+    """Trains in the calling process: one child at a time, or as many as the engine trains together."""
 
     def __init__(self) -> None:
         self.queue: deque[Job] = deque()
+        self.finished: list[tuple[int, Outcome]] = []  # trained together with one that was asked for
 
     def begin(self, task: Task) -> None:
-        """Take up a task, before its first job and when no job is left."""
         self.task = task
 
     def submit(self, job: Job) -> None:
         self.queue.append(job)
 
     def next(self) -> tuple[int, Outcome]:
-        """Train the oldest job and return its number and outcome."""
-        job = self.queue[0]
-        with one_thread():
-            outcome = job.run(self.task)
-        self.queue.popleft()
-        return job.number, outcome
+        """Train the oldest job, and those that are trained with it; its number and outcome."""
+        from nonlin.run.job import run_together
+
+        if not self.finished:
+            group = [job for k, job in enumerate(self.queue) if k < GROUP and (k == 0 or job.engine == "cohort")]
+            if group[0].engine != "cohort":
+                del group[1:]
+            with one_thread():
+                outcomes = run_together(group, self.task)
+            for job, outcome in zip(group, outcomes, strict=True):
+                self.queue.remove(job)
+                self.finished.append((job.number, outcome))
+        return self.finished.pop(0)
+
+    def more(self) -> list[tuple[int, Outcome]]:
+        found, self.finished = self.finished, []
+        return found
+
+    def slots(self) -> int:
+        return 1
 
     def close(self) -> None:
         self.queue.clear()
+        self.finished.clear()
 
 
-class Workers(_Closing):
+class Workers(Executor):
     """Trains in `count` processes; a worker that dies is replaced and its job tried once more."""
 
     def __init__(self, count: int):
         self.queue: deque[tuple[Job, int]] = deque()  # with the number of the attempt
-        self.running: dict[Connection, tuple[Job, int] | None] = {}
+        self.running: dict[Connection, list[tuple[Job, int]] | None] = {}
         self.processes: dict[Connection, multiprocessing.process.BaseProcess] = {}
         self.ready: set[Connection] = set()
+        self.finished: list[tuple[int, Outcome]] = []  # taken in, and not asked for yet
         self.task = b""
         for _ in range(count):
             self._start()
@@ -116,45 +118,70 @@ class Workers(_Closing):
 
     def submit(self, job: Job) -> None:
         self.queue.append((job, 1))
-        self._hand_out()
+        if job.engine != "cohort":
+            self._hand_out()  # cohorts are made up when all that can be is in the queue
 
     def _hand_out(self) -> None:
         for connection, current in self.running.items():
             if current is None and self.queue:
-                self.running[connection] = given = self.queue.popleft()
+                self.running[connection] = given = self._group()
                 try:
-                    connection.send(given[0])
+                    connection.send([job for job, _ in given])
                 except OSError:
                     pass  # the worker is gone: `next` sees the closed pipe and starts another
 
+    def _group(self) -> list[tuple[Job, int]]:
+        """What one worker takes: one job, or its share of those that may be trained together."""
+        free = sum(current is None for current in self.running.values())
+        most = min(GROUP, -(-len(self.queue) // free))
+        group = [self.queue.popleft()]
+        while self.queue and len(group) < most and _together(group[-1], self.queue[0]):
+            group.append(self.queue.popleft())
+        return group
+
     def next(self) -> tuple[int, Outcome]:
-        """Wait for a child to finish; its number and outcome.
+        self._hand_out()
+        while not (found := self._answers(None)):
+            continue
+        self.finished.extend(found[1:])
+        return found[0]
 
-        Raises NonlinError if the task itself cannot be used: it would fail for every child.
-        """
-        while True:
-            for ready in wait(list(self.running)):
-                assert isinstance(ready, Connection)
-                current = self.running[ready]
-                try:
-                    answer = ready.recv()
-                except (EOFError, OSError):
-                    lost = self._replace(ready)
-                    if lost is not None:
-                        return lost
-                    continue
-                if answer == _READY:
-                    self.ready.add(ready)
-                    continue
-                if isinstance(answer, NonlinError):
-                    raise answer
-                assert current is not None
-                self.running[ready] = None
-                self._hand_out()
-                return current[0].number, answer
+    def more(self) -> list[tuple[int, Outcome]]:
+        return self._answers(0)
 
-    def _replace(self, connection: Connection) -> tuple[int, Outcome] | None:
-        """Start a worker in place of a dead one; a job that killed two workers has failed."""
+    def slots(self) -> int:
+        return len(self.processes)
+
+    def _answers(self, timeout: float | None) -> list[tuple[int, Outcome]]:
+        """What workers have sent, after waiting for at least one message unless `timeout` is 0."""
+        if self.finished:
+            timeout = 0
+        found, self.finished = self.finished, []
+        for ready in wait(list(self.running), timeout):
+            assert isinstance(ready, Connection)
+            found.extend(self._answer(ready))
+        return found
+
+    def _answer(self, ready: Connection) -> list[tuple[int, Outcome]]:
+        current = self.running[ready]
+        try:
+            answer = ready.recv()
+        except (EOFError, OSError):
+            return self._replace(ready)
+        if answer == _READY:
+            self.ready.add(ready)
+            return []
+        if isinstance(answer, NonlinError):
+            raise answer
+        assert current is not None
+        self.running[ready] = None
+        if self.queue and self.queue[0][0].engine != "cohort":
+            self._hand_out()
+        return [(job.number, outcome) for (job, _), outcome in zip(current, answer, strict=True)]
+
+    def _replace(self, connection: Connection) -> list[tuple[int, Outcome]]:
+        """Start a worker in place of a dead one; a job that killed two workers has failed. Those of a group that
+        died are tried again by themselves."""
         current = self.running.pop(connection)
         process = self.processes.pop(connection)
         process.join(timeout=5)
@@ -166,15 +193,17 @@ class Workers(_Closing):
             )
         self._start()
         self._send_task(list(self.running)[-1])
-        job, attempt = current
-        if attempt >= 2:
-            from nonlin.train import Outcome
+        failed = []
+        for job, attempt in reversed(current):
+            if attempt >= 2:
+                from nonlin.train import Outcome
 
-            error = f"the worker process died twice while training it (exit code {process.exitcode})"
-            return job.number, Outcome("failed", error=error)
-        self.queue.appendleft((job, attempt + 1))
+                error = f"the worker process died twice while training it (exit code {process.exitcode})"
+                failed.append((job.number, Outcome("failed", error=error)))
+            else:
+                self.queue.appendleft((job, attempt + 1))
         self._hand_out()
-        return None
+        return failed
 
     def close(self) -> None:
         for connection, process in self.processes.items():
@@ -186,7 +215,8 @@ class Workers(_Closing):
         self.running.clear()
 
 
-Executor = InProcess | Workers
+def _together(one: tuple[Job, int], other: tuple[Job, int]) -> bool:
+    return one[1] == other[1] == 1 and one[0].joins(other[0])
 
 
 def default_workers() -> int:
@@ -200,17 +230,19 @@ def _work(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     import torch
 
+    from nonlin.run.job import run_together
+
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimizer loads half of torch: do it now
     try:
         connection.send(_READY)
-        task = None
+        task: Any = None
         while True:
-            received = connection.recv()  # a Job, or the Task of all jobs that follow
-            if task is None or not hasattr(received, "run"):
-                task = received
+            received = connection.recv()  # a list of jobs, or the task of all jobs that follow
+            if isinstance(received, list):
+                connection.send(run_together(received, task))
             else:
-                connection.send(received.run(task))
+                task = received
     except NonlinError as error:
         connection.send(error)
     except (EOFError, OSError):

@@ -2,13 +2,15 @@
 
     ask ─► (seen before? tell at once) ─► train ─► store ─► tell, in the order asked
 
-At most `WINDOW` children are out at a time, and outcomes are told in the order asked, so the sequence of
-asks and tells is the same for any number of workers, and after any interruption.
+At most `window` children are out at a time, and outcomes are told in the order asked, so the sequence of
+asks and tells is the same for any number of workers, and after any interruption. With asynchronous halving they are
+told in the order in which they come, which the store keeps, so that an interrupted search still goes on exactly.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,10 +19,10 @@ import numpy as np
 from nonlin.errors import SearchError, StoreError
 from nonlin.expr import Expr, parse
 from nonlin.expr.identity import IdentityIndex, kind
-from nonlin.run.halving import QuantileRule
+from nonlin.run.executor import Executor
+from nonlin.run.halving import rule_for
 from nonlin.run.job import Job
-from nonlin.run.local import Executor
-from nonlin.run.store import Trial
+from nonlin.run.store import OUTCOMES, Trial
 from nonlin.strategies import Census, Estimate, Space, count, strategy
 from nonlin.tasks import Task
 from nonlin.train import Outcome
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from nonlin.run.study import Study
 
 WINDOW = 16
+STATE_SHARE = 0.02  # of the time, for saving the strategy's state
 PATIENCE = 20_000  # proposals in a row that bring nothing new, before the space counts as exhausted
 BASELINES = ("relu", "gelu", "silu", "swish", "elu", "tanh", "sigmoid")
 NULLS = (("linear", "x"), ("constant", "1"))
@@ -61,8 +64,13 @@ class Loop:
         self.index = IdentityIndex()
         self.trials: list[Trial] = []  # asked, in order; trials[:told] have been told
         self.by_key: dict[str, int] = {}
+        self.unsaved: list[Trial] = []  # asked since the store was last written to
         self.told = 0
-        self.rule = QuantileRule(task.budget.epochs)  # has heard of trials[:told]
+        self.state_saved, self.state_seconds = time.monotonic(), 0.0
+        self.asynchronous = self.config.halving == "async"
+        # in the order told and to be told: as asked, or as they came
+        self.order: list[int] = self.store.completion(study.id) if self.asynchronous else []
+        self.rule = rule_for(self.config.halving, task.budget.epochs)  # has heard of what was told
         self.stored = {trial.number: trial for trial in study.trials()}
         self.restored = [trial for trial in self.stored.values() if trial.status != "running"]
         self.done = len(self.restored)
@@ -92,9 +100,19 @@ class Loop:
             self._fill()
             if self.told == len(self.trials):
                 break
-            while self.trials[self.told].status == "running":
+            while not self._has_next():
                 self._receive()
             self._tell()
+
+    def _has_next(self) -> bool:
+        """Whether the next outcome to be told is there."""
+        if self.asynchronous:
+            return self.told < len(self.order)
+        return self.trials[self.told].status != "running"
+
+    def _next(self) -> Trial:
+        """The trial that is told next: the oldest asked, or of an asynchronous search the first that came."""
+        return self.trials[self.order[self.told] if self.asynchronous else self.told]
 
     def _restore(self) -> None:
         """Bring strategy and trials to the last saved moment; later asks repeat themselves."""
@@ -105,8 +123,8 @@ class Loop:
             self.index.add(parse(self.stored[number].formula))
             self._append(self.stored[number])
         self.told = state["told"]
-        for trial in self.trials[: self.told]:
-            self.rule.tell(trial)
+        for number in self.order[: self.told] if self.asynchronous else range(self.told):
+            self.rule.tell(self.trials[number])
         self.strategy.load_state_dict(state["strategy"])
 
     def _announce_restored(self) -> None:
@@ -118,14 +136,16 @@ class Loop:
         """Ask until the window is full, the budget is spent or the strategy has no more."""
         fruitless = 0
         assert self.total is not None
-        while len(self.trials) < self.total and len(self.trials) - self.told < WINDOW and not self.exhausted:
+        while (
+            len(self.trials) < self.total and len(self.trials) - self.told < self.config.window and not self.exhausted
+        ):
             expr = self.strategy.ask()
             if expr is None or fruitless > PATIENCE:
                 self.exhausted = True
             elif (key := self.index.find(expr)) is not None:
                 fruitless += 1
                 known = self.by_key[key]
-                if known < self.told:
+                if known in self.order[: self.told] if self.asynchronous else known < self.told:
                     self.strategy.tell(expr, self.trials[known].score, self.trials[known].loss)
             elif kind(expr) != "ordinary":
                 fruitless += 1
@@ -149,7 +169,7 @@ class Loop:
             limits = self.rule.limits()
         act = activation(str(expr))
         trial = Trial(number, role, name, str(expr), key, act.parameters, limits, self.config.seed)
-        self.store.add_trial(self.study.id, trial)
+        self.unsaved.append(trial)
         self.stored[number] = trial
         self._append(trial)
 
@@ -180,35 +200,49 @@ class Loop:
             )
 
     def _receive(self) -> None:
-        """Store the next finished child, whichever it is."""
-        number, outcome = self.crew.next()
-        trial = self.trials[number]
-        if outcome.status == "failed" and trial.role == "baseline":
-            raise SearchError(
-                f"task {self.task.name!r} cannot be trained: with {trial.name} it fails with {outcome.error}. "
-                "Mend the task's model, data or loss first."
-            )
-        _copy(outcome, trial)
-        self.store.save_outcome(self.study.id, trial)
-        self.done += 1
-        if self.watcher:
-            self.watcher.finished(trial, self.done, self.total)
+        """Wait for the next finished child, whichever it is, and store it with all that are there by then."""
+        if self.unsaved:
+            self.store.add_trials(self.study.id, self.unsaved)
+            self.unsaved = []
+        finished = []
+        for number, outcome in (self.crew.next(), *self.crew.more()):
+            trial = self.trials[number]
+            if outcome.status == "failed" and trial.role == "baseline":
+                raise SearchError(
+                    f"task {self.task.name!r} cannot be trained: with {trial.name} it fails with {outcome.error}. "
+                    "Mend the task's model, data or loss first."
+                )
+            _copy(outcome, trial)
+            finished.append(trial)
+        self.store.save_outcomes(self.study.id, finished, len(self.order) if self.asynchronous else None)
+        self.order += [trial.number for trial in finished]
+        for trial in finished:
+            self.done += 1
+            if self.watcher:
+                self.watcher.finished(trial, self.done, self.total)
 
     def _tell(self) -> None:
-        """Tell the strategy the oldest outcome it does not know, and save its state."""
-        trial = self.trials[self.told]
+        """Tell the strategy the next outcome."""
+        trial = self._next()
         self.strategy.tell(parse(trial.formula), trial.score, trial.loss)
         self.rule.tell(trial)
         self.told += 1
+        if time.monotonic() - self.state_saved > self.state_seconds / STATE_SHARE:
+            self._save_state()
+
+    def _save_state(self) -> None:
+        """Save the strategy's state: a large one less often, since what follows it repeats itself on resuming."""
+        begin = time.monotonic()
         state = {"asked": len(self.trials), "told": self.told, "strategy": self.strategy.state_dict()}
-        self.store.save_state(self.study.id, self.told, state)
+        self.store.save_state(self.study.id, 0 if self.asynchronous else self.told, state)
+        self.state_saved = time.monotonic()
+        self.state_seconds = self.state_saved - begin
 
 
 def _copy(outcome: Outcome, trial: Trial) -> None:
     """What a trial keeps of an outcome; the test part's score and the like are none of a search's business."""
-    for name, value in outcome.as_dict().items():
-        if hasattr(trial, name):
-            setattr(trial, name, value)
+    for name in OUTCOMES:
+        setattr(trial, name, getattr(outcome, name))
 
 
 def controls(where: Space, seed: int, also: Sequence[str] = ()) -> list[tuple[str, str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import nonlin
-from nonlin.tasks import Data
 
 
 def provenance() -> dict[str, Any]:
@@ -28,16 +26,6 @@ def provenance() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
     }
-
-
-def data_digest(data: Data) -> str:
-    """A short checksum of all parts, so that a study is never continued on other data."""
-    digest = hashlib.sha256()
-    for part in (data.train, data.validation, data.test):
-        for tensor in part:
-            digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _commit() -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from nonlin.run.halving import Agreement, agreements
 from nonlin.run.store import Trial
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Ranking:
         n = self.study.config.rows["validation"]
         p = min(self.best.score, 1 - 1 / n)
         return Z95 * math.sqrt(2 * p * (1 - p) / n)
+
+    def agreements(self) -> list[Agreement]:
+        """How well the rungs of early stopping foretold the final loss; empty where nothing was stopped early."""
+        config = self.study.config
+        return agreements(self.trials, config.training["epochs"]) if config.halving else []
 
     def tied(self, trial: Trial) -> bool:
         """Whether this one seed cannot tell `trial` from the best."""

@@ -29,6 +29,7 @@ class Run:
     test_score, test_loss : the same on test data; NaN while tuning, which never sees them
     seconds_per_epoch : median over the epochs, without evaluation
     saved_bytes : what autograd keeps for the backward pass of one batch; None while tuning
+    measures : the task's further figures on test data, such as BLEU; empty while tuning, or where it has none
     """
 
     phase: Phase
@@ -48,6 +49,7 @@ class Run:
     curves: dict[str, list[float]] = field(default_factory=dict, repr=False)
     parameters: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    measures: dict[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, str, float, int]:
@@ -64,7 +66,7 @@ class Run:
 
 
 _COLUMNS = tuple(item.name for item in fields(Run))
-_JSON = ("curves", "parameters")
+_JSON = ("curves", "parameters", "measures")
 _FLOATS = ("score", "loss", "test_score", "test_loss", "seconds_per_epoch")
 
 

@@ -1,6 +1,6 @@
 """The store: studies with their trials, and comparisons with their runs, in one SQLite file.
 
-Schema (version 2; readable with datasette, pandas or the sqlite3 shell):
+Schema (version 3; readable with datasette, pandas or the sqlite3 shell):
 
     meta     key, value
     studies  id, created, config (JSON), provenance (JSON), census (JSON), state (JSON), finished
@@ -9,9 +9,10 @@ Schema (version 2; readable with datasette, pandas or the sqlite3 shell):
     comparisons  id, created, config (JSON), provenance (JSON), finished
     runs     comparison, phase, task, arm, rate, seed, then as `nonlin.run.runs.Run`
 
-A trial is written when it is asked for (status "running") and again when it is finished, in one
-transaction each, so that `kill -9` loses at most the children in flight. `told` marks those whose outcome
-the strategy has been told, together with the strategy's state of that moment.
+A trial is written before the search waits for it (status "running") and again when it is finished, before anything
+is told of it, so that `kill -9` loses at most the children in flight. `told` marks those whose outcome the strategy
+has been told, together with the strategy's state of that moment; what it was told since repeats itself on resuming.
+In a search with asynchronous halving `told` is the place in the order in which outcomes came, written with the outcome.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ try:
 except ImportError:  # not on Windows, where two searches on one store are the user's to avoid
     fcntl = None  # type: ignore[assignment]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -53,7 +54,7 @@ CREATE TABLE trials (
 CREATE UNIQUE INDEX one_trial_per_function ON trials (study, key);
 """
 
-# What version 2 added; a store of version 1 gets it when it is opened.
+# What version 2 added, and version 3; an older store gets it when it is opened.
 _COMPARISONS = """
 CREATE TABLE comparisons (
     id INTEGER PRIMARY KEY, created TEXT NOT NULL, config TEXT NOT NULL, provenance TEXT NOT NULL,
@@ -67,6 +68,8 @@ CREATE TABLE runs (
     PRIMARY KEY (comparison, phase, task, arm, rate, seed)
 );
 """
+_MEASURES = "ALTER TABLE runs ADD COLUMN measures TEXT NOT NULL DEFAULT '{}';"
+_UPDATES = {"1": f"{_COMPARISONS} {_MEASURES}", "2": _MEASURES}  # from which version
 
 
 @dataclass
@@ -118,6 +121,9 @@ class Trial:
 
 _JSON = ("initial", "rungs", "curves", "parameters")
 _COLUMNS = tuple(item.name for item in fields(Trial))
+OUTCOMES = ("status", "score", "loss", "epochs", "seconds", "curves", "parameters", "error")
+_ADD = f"INSERT INTO trials (study, {', '.join(_COLUMNS)}) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
+_SAVE = f"UPDATE trials SET {', '.join(f'{name} = ?' for name in OUTCOMES)} WHERE study = ? AND number = ?"
 
 
 class Store:
@@ -157,14 +163,14 @@ class Store:
         if not tables and create:
             self.db.execute("PRAGMA journal_mode = WAL")
             self.db.execute("PRAGMA synchronous = NORMAL")
-            self.db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_COMPARISONS} COMMIT;")
+            self.db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_COMPARISONS} {_MEASURES} COMMIT;")
             self.db.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
             return
         if not {"meta", "studies", "trials"} <= tables:
             raise StoreError(f"{self.label} is an SQLite file but not a nonlin store; it was not touched.")
         row = self.db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
         version = row[0] if row else "missing"
-        if version not in ("1", str(SCHEMA_VERSION)):
+        if version not in (*_UPDATES, str(SCHEMA_VERSION)):
             raise StoreError(
                 f"{self.label} has schema version {version}; this nonlin reads version {SCHEMA_VERSION}. "
                 "Install the nonlin that wrote it (pip install -U nonlin), or use another file. It was not touched."
@@ -173,9 +179,9 @@ class Store:
         if check != "ok":
             raise StoreError(f"{self.label} is damaged ({check}); restore it from a backup. It was not touched.")
         self.db.execute("PRAGMA synchronous = NORMAL")
-        if version == "1":
-            update = f"UPDATE meta SET value = '{SCHEMA_VERSION}' WHERE key = 'schema_version';"
-            self.db.executescript(f"BEGIN IMMEDIATE; {_COMPARISONS} {update} COMMIT;")
+        if version in _UPDATES:
+            number = f"UPDATE meta SET value = '{SCHEMA_VERSION}' WHERE key = 'schema_version';"
+            self.db.executescript(f"BEGIN IMMEDIATE; {_UPDATES[version]} {number} COMMIT;")
 
     @contextmanager
     def errors(self, action: str) -> Iterator[None]:
@@ -280,28 +286,32 @@ class Store:
 
     # Trials
 
-    def add_trial(self, study: int, trial: Trial) -> None:
-        """Record that a child is about to be trained."""
-        names = ", ".join(_COLUMNS)
-        slots = ", ".join("?" * (len(_COLUMNS) + 1))
+    def add_trials(self, study: int, trials: Sequence[Trial]) -> None:
+        """Record children that are about to be trained, in one transaction."""
+        rows = [(study, *_encode(trial, _COLUMNS)) for trial in trials]
         with self.transaction("write to"):
-            self.db.execute(f"INSERT INTO trials (study, {names}) VALUES ({slots})", (study, *_encode(trial, _COLUMNS)))
+            self.db.executemany(_ADD, rows)
 
-    def save_outcome(self, study: int, trial: Trial) -> None:
-        """Record a finished child."""
-        changing = ("status", "score", "loss", "epochs", "seconds", "curves", "parameters", "error")
-        assignments = ", ".join(f"{name} = ?" for name in changing)
+    def save_outcomes(self, study: int, trials: Sequence[Trial], place: int | None = None) -> None:
+        """Record finished children, in one transaction; with `place`, that they came at this place and after it."""
+        rows = [(*_encode(trial, OUTCOMES), study, trial.number) for trial in trials]
         with self.transaction("write to"):
-            self.db.execute(
-                f"UPDATE trials SET {assignments} WHERE study = ? AND number = ?",
-                (*_encode(trial, changing), study, trial.number),
-            )
+            self.db.executemany(_SAVE, rows)
+            if place is not None:
+                places = [(place + k, study, trial.number) for k, trial in enumerate(trials, start=1)]
+                self.db.executemany("UPDATE trials SET told = ? WHERE study = ? AND number = ?", places)
+
+    def completion(self, study: int) -> list[int]:
+        """Numbers of the trials of an asynchronous search in the order in which their outcomes came."""
+        with self.errors("read"):
+            rows = self.db.execute("SELECT number FROM trials WHERE study = ? AND told > 0 ORDER BY told", (study,))
+            return [row[0] for row in rows.fetchall()]
 
     def save_state(self, study: int, told: int, state: Mapping[str, Any]) -> None:
         """The strategy's state after it was told trial `told` - 1, the last of those told so far."""
         with self.transaction("write to"):
             self.db.execute("UPDATE studies SET state = ? WHERE id = ?", (json.dumps(state), study))
-            self.db.execute("UPDATE trials SET told = 1 WHERE study = ? AND number = ?", (study, told - 1))
+            self.db.execute("UPDATE trials SET told = 1 WHERE study = ? AND number < ? AND NOT told", (study, told))
 
     def trials(self, study: int) -> list[Trial]:
         """All trials in the order in which they were asked."""

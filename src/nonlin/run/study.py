@@ -7,23 +7,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nonlin import native
 from nonlin.errors import NonlinError, SearchError, StoreError
 from nonlin.native.module import Per
-from nonlin.run.local import Executor, InProcess, Workers, start
-from nonlin.run.loop import SEPARATOR, Loop, Watcher
-from nonlin.run.provenance import data_digest, provenance
+from nonlin.run.executor import Executor, crew_of
+from nonlin.run.halving import Rule, checked
+from nonlin.run.loop import SEPARATOR, WINDOW, Loop, Watcher
+from nonlin.run.provenance import provenance
 from nonlin.run.ranking import Ranking
 from nonlin.run.store import Store, Trial
 from nonlin.strategies import STRATEGIES, Space, StrategyFactory, listable
 from nonlin.strategies import space as space_by_name
 from nonlin.strategies import strategy as new_strategy
 from nonlin.strategies.strategy import label
-from nonlin.tasks import TASKS, Task
+from nonlin.tasks import Task, known
 from nonlin.tasks import task as task_by_name
+from nonlin.tasks.digest import data_digest
 from nonlin.train import obstacle
+from nonlin.train.cohort import obstacle as cohort_obstacle
+from nonlin.train.cohort import pays
 from nonlin.zoo import activation
 
-Engine = Literal["auto", "torch", "core"]
+Engine = Literal["auto", "torch", "core", "cohort"]
+ENGINES = ("auto", "torch", "core", "cohort")
 LARGEST = 2**31 - 1  # of a seed or a budget
 
 
@@ -31,7 +37,7 @@ LARGEST = 2**31 - 1  # of a seed or a budget
 class Config:
     """Everything that determines a study's result, beside the task's own code.
 
-    `engine` is "torch" or "core", `training` the task's budget, `data` a checksum, `rows` the numbers of
+    `engine` is "torch", "core" or "cohort", `training` the task's budget, `data` a checksum, `rows` the numbers of
     targets in the three parts, and `metric`
     what the score is: accuracy or R², on the validation part. `definition` holds a space of the user's own.
     """
@@ -43,7 +49,7 @@ class Config:
     seed: int
     normalise: bool
     per: Per
-    halving: bool
+    halving: Rule
     engine: str
     also: Sequence[str]
     training: Mapping[str, Any]
@@ -51,11 +57,14 @@ class Config:
     rows: Mapping[str, int]
     metric: str
     definition: Mapping[str, Any] | None = None
+    window: int = WINDOW
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)
         if self.definition is None:
             del values["definition"]
+        if self.window == WINDOW:  # what every study had before it could be chosen
+            del values["window"]
         return values
 
 
@@ -117,7 +126,7 @@ class Study:
     @property
     def task(self) -> Task:
         if self._task is None:
-            if self.config.task not in TASKS:
+            if not known(self.config.task):
                 raise SearchError(
                     f"this study trains your own task {self.config.task!r}, which only your script can build. "
                     "Call nonlin.search(...) from it again, with the same arguments and this store: it continues."
@@ -144,13 +153,14 @@ class Study:
             )
         return self.config.strategy
 
-    def run(self, workers: int | Executor = 0, watcher: Watcher | None = None) -> Study:
+    def run(self, workers: int | Executor = 0, watcher: Watcher | None = None, address: str | None = None) -> Study:
         """Train what is missing. Interrupting is safe at any moment; calling again continues.
 
         Parameters
         ----------
         workers : processes on this machine, 0 for this process; or what `nonlin.run.start` returned
         watcher : hears of the progress
+        address : of a Ray cluster to train on, see `nonlin.run.start`
 
         Raises
         ------
@@ -160,7 +170,7 @@ class Study:
             return self
         task, _ = self.task, self.strategy
         self._check_same_task(task)
-        with self.store.lock(), crew_of(workers) as crew:
+        with self.store.lock(), crew_of(workers, address) as crew:
             crew.begin(task)
             Loop(self, task, crew, watcher).run()
             self.store.finish(self.id)
@@ -187,12 +197,14 @@ def search(
     seed: int = 0,
     store: str | Path | None = None,
     workers: int | Executor = 0,
-    halving: bool = True,
+    halving: Rule = True,
     normalise: bool = True,
     per: Per | None = None,
     engine: Engine = "auto",
     also: Sequence[str] = (),
     watcher: Watcher | None = None,
+    address: str | None = None,
+    window: int = WINDOW,
 ) -> Study:
     """Search `space` for the activation with the best validation score on `task`.
 
@@ -210,13 +222,21 @@ def search(
     store : file that keeps everything; None for memory only. If it holds a study with this very
         configuration, that study is continued, or returned if it is finished
     workers : processes on this machine; 0 trains in this process. Or what `nonlin.run.start` returned
-    halving : stop children that are in the worst third of their predecessors at 25% or 50% of the epochs
+    halving : stop children that are in the worst third of their predecessors at 25% or 50% of the epochs. With "async"
+        outcomes count in the order in which they come, and no worker waits for a slow child; then the result depends
+        on that order, and is repeated by the same store only
     normalise : scale each child's initial weights by its own function's gain
     per : trainable parameters per "channel" or per "tensor"; None for what the space says, else per channel
-    engine : "torch" for the plain reference, "core" for the compiled core (multilayer perceptrons), "auto"
-        for the core wherever it can train the task. A store remembers which it was
+    engine : "torch" for the plain reference, "core" for the compiled core (multilayer perceptrons), "cohort" for
+        many children as one (any model, see `nonlin.train.cohort`), "auto" for the first that can train the task,
+        of the core, cohorts and torch. A store remembers which it was
     also : names or formulas of your own to train as baselines beside the usual ones
     watcher : an object with the methods of `nonlin.run.loop.Watcher`, which hears of the progress
+    address : of a Ray cluster to train on ("auto", "host:port", "ray://host:port"), or "local" to start Ray here;
+        docs/cluster.md. The result is that of a search on one machine
+    window : how far the search may run ahead of the oldest child whose outcome it does not know. At most so many
+        are in training at once: give more than there are workers. It is part of what the search is: another window
+        is another search, another number of workers is not
 
     Returns
     -------
@@ -228,15 +248,15 @@ def search(
         new_strategy(strategy, where, 0)  # raises if it is none
         if label(strategy) in STRATEGIES:
             raise SearchError(f"{label(strategy)!r} is the name of a built-in strategy; give your class another.")
-    for name, value, least in (("budget", budget, 1), ("seed", seed, 0)):
+    for name, value, least in (("budget", budget, 1), ("seed", seed, 0), ("window", window, 1)):
         whole = isinstance(value, int) and not isinstance(value, bool)
         if value is not None and not (whole and least <= value <= LARGEST):
             raise SearchError(f"{name} must be a whole number from {least} to {LARGEST}; got {value!r}.")
     per = where.per or "channel" if per is None else per
     if per not in ("channel", "tensor"):
         raise SearchError(f"per must be 'channel' or 'tensor'; got {per!r}.")
-    if engine not in ("auto", "torch", "core"):
-        raise SearchError(f"engine must be 'auto', 'torch' or 'core'; got {engine!r}.")
+    if engine not in ENGINES:
+        raise SearchError(f"engine must be 'auto', 'torch', 'core' or 'cohort'; got {engine!r}.")
     added = [f"{act.name}{SEPARATOR}{act.formula}" for act in map(activation, also)]
     if budget is None and not listable(where):
         raise SearchError(
@@ -244,7 +264,7 @@ def search(
             "budget=1000 (--budget 1000)."
         )
     opened = Store(store)
-    with crew_of(workers) as crew:  # before the data is read: the workers start meanwhile
+    with crew_of(workers, address) as crew:  # before the data is read: the workers start meanwhile
         data = chosen.load()
         config = Config(
             task=chosen.name,
@@ -254,14 +274,15 @@ def search(
             seed=seed,
             normalise=normalise,
             per=per,
-            halving=halving,
-            engine=engine_for(engine, chosen),
+            halving=checked(halving),
+            engine=engine_for(engine, chosen, per),
             also=added,
             training=chosen.budget.as_dict(),
             data=data_digest(data),
             rows={name: getattr(data, name)[1].numel() for name in ("train", "validation", "test")},
             metric="R²" if data.classes is None else "accuracy",
             definition=None if _is_built_in(where) else where.definition(),
+            window=window,
         )
         found = opened.find_study(config.as_dict())
         id = opened.add_study(config.as_dict(), provenance()) if found is None else found
@@ -277,14 +298,27 @@ def _is_built_in(where: Space) -> bool:
         return False
 
 
-def engine_for(wanted: Engine, task: Task) -> str:
-    """ "torch" or "core"; SearchError if the core is asked for and cannot train the task."""
-    problem = "" if wanted == "torch" else obstacle(task)
-    if wanted == "core" and problem:
-        raise SearchError(f"the core cannot train task {task.name!r}: {problem}. Use engine='torch'.")
-    return "torch" if wanted == "torch" or problem else "core"
+def engine_for(wanted: Engine, task: Task, per: Per = "channel", cohorts: bool = True) -> str:
+    """The engine that trains `task`: what is wanted, or for "auto" the fastest that can; of `cohorts` only if so told.
 
-
-def crew_of(workers: int | Executor) -> Executor:
-    """What trains: `workers` processes, this one for 0, or what was given."""
-    return workers if isinstance(workers, InProcess | Workers) else start(workers)
+    Raises
+    ------
+    SearchError : the engine that is asked for cannot train the task
+    """
+    if wanted == "torch":
+        return wanted
+    if wanted != "cohort":
+        problem = obstacle(task)
+        if not problem:
+            return "core"
+        if wanted == "core":
+            raise SearchError(f"the core cannot train task {task.name!r}: {problem}. Use engine='torch'.")
+    if wanted == "auto" and not (cohorts and native.available()):
+        return "torch"
+    problem = cohort_obstacle(task, per)
+    if wanted == "cohort" and problem:
+        raise SearchError(
+            f"the children of task {task.name!r} cannot be trained as one: {problem}. Use engine='torch', which trains "
+            "them one by one."
+        )
+    return "cohort" if wanted == "cohort" or (not problem and pays(task)) else "torch"

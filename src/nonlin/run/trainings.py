@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from nonlin.errors import ComparisonError
+from nonlin.run.executor import Executor
 from nonlin.run.job import Job
-from nonlin.run.local import Executor
 from nonlin.run.runs import Run, save_run, stored_runs
 from nonlin.run.store import Store
 from nonlin.tasks import Task
@@ -32,13 +35,23 @@ class Watcher(Protocol):
 
 
 class Trainings:
-    """Trains what a comparison lacks, task after task; arms take turns, so that a busy moment favours none."""
+    """Trains what a comparison lacks, task after task; arms take turns, so that a busy moment favours none.
+
+    `checkpoints` is a folder in which runs keep their state while they last; None for none.
+    """
 
     def __init__(
-        self, store: Store, id: int, config: Setting, tasks: Sequence[Task], crew: Executor, watcher: Watcher | None
+        self,
+        store: Store,
+        id: int,
+        config: Setting,
+        tasks: Sequence[Task],
+        crew: Executor,
+        watcher: Watcher | None,
+        checkpoints: Path | None = None,
     ):
         self.store, self.id, self.config, self.tasks, self.crew = store, id, config, tasks, crew
-        self.watcher = watcher
+        self.watcher, self.checkpoints = watcher, checkpoints
         self.known = {run.key: run for run in stored_runs(store, id)}
         per_task = len(config.arms) * (len(config.seeds) + len(config.rates) * len(config.tuning_seeds))
         self.total = len(config.tasks) * per_task
@@ -94,6 +107,8 @@ class Trainings:
             run = missing[number][0]
             _copy(outcome, run)
             save_run(self.store, self.id, run)
+            if folder := self._checkpoint(run):
+                shutil.rmtree(folder, ignore_errors=True)
             self.known[run.key] = run
             if self.watcher:
                 self.watcher.trained(run, len(self.known), self.total)
@@ -111,7 +126,14 @@ class Trainings:
             protocol=arm.protocol,
             learning_rate=run.rate,
             final=run.phase == "final",
+            checkpoint=self._checkpoint(run),
         )
+
+    def _checkpoint(self, run: Run) -> str | None:
+        """The folder of one run's checkpoint; it lasts until the run is in the store."""
+        if self.checkpoints is None:
+            return None
+        return str(self.checkpoints / hashlib.sha256(repr(run.key).encode()).hexdigest()[:16])
 
     def _check_any(self, setting: TaskSetting) -> None:
         """ComparisonError if every run of the task failed: then the task is at fault, not an activation."""

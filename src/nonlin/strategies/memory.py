@@ -18,6 +18,7 @@ from nonlin.strategies.sketch import INPUTS, Sketches, from_values, sketch
 from nonlin.strategies.spaces import Code, Space
 
 TRIES = 400  # uniform draws before a small space is gone through in order
+LOSS_SHARE = 0.75  # of an outcome's merit; the score has the rest
 LISTED = 200_000  # expressions of a space that may be gone through
 
 
@@ -37,23 +38,28 @@ class Memory:
         self.results: dict[int, tuple[float, float]] = {}
         self.strangers: list[tuple[str, float, float]] = []
         self.numbers: dict[str, int] = {}  # text of an asked expression -> its number
-        self.seen: set[bytes] = set()  # keys of asked and told functions
+        self.keys: list[bytes] = []  # of asked and told functions, one for each code
+        self.seen: set[bytes] = set()  # the same
         self.cursor = 0  # where going through a small space in order has come to
 
-    def fresh(self, codes: Sequence[Code]) -> tuple[list[int], Sketches]:
-        """The places in `codes` of functions that are new and worth training, each once; and all sketches."""
+    def fresh(self, codes: Sequence[Code], before: int | None = None) -> tuple[list[int], Sketches]:
+        """The places in `codes` of functions that are new and worth training, each once; and all sketches.
+
+        With `before`, those that were new when only so many codes had been asked.
+        """
         sketches = sketch(self.space, codes)
+        seen = self.seen if before is None else set(self.keys[:before])
         found, taken = [], set()
         for place, (good, key) in enumerate(zip(sketches.ordinary(), sketches.keys(), strict=True)):
-            if good and key not in self.seen and key not in taken:
+            if good and key not in seen and key not in taken:
                 taken.add(key)
                 found.append(place)
         return found, sketches
 
-    def ask(self, code: Code) -> Expr:
-        """Remember that `code` is being tried; returns its expression."""
+    def ask(self, code: Code, key: bytes | None = None) -> Expr:
+        """Remember that `code` is being tried, with its sketch's key if that is known; returns its expression."""
         expr = self.space.decode(code)
-        self._remember(code, expr)
+        self._remember(code, expr, key)
         return expr
 
     def anything(self, generator: np.random.Generator) -> Code | None:
@@ -85,9 +91,11 @@ class Memory:
         self.results[number] = (float(score), float(loss))
         return number
 
-    def _remember(self, code: Code, expr: Expr) -> int:
+    def _remember(self, code: Code, expr: Expr, key: bytes | None = None) -> int:
         self.numbers.setdefault(str(expr), len(self.codes))
-        self.seen.add(sketch(self.space, [code]).keys()[0])
+        key = sketch(self.space, [code]).keys()[0] if key is None else key
+        self.keys.append(key)
+        self.seen.add(key)
         self.codes.append(code)
         return len(self.codes) - 1
 
@@ -130,7 +138,8 @@ class Memory:
     def load(self, state: dict[str, Any]) -> None:
         self.codes = [self.space.code(int(index)) for index in state["asked"]]
         self.numbers = {text: number for number, text in enumerate(state["names"]) if text is not None}
-        self.seen = set(sketch(self.space, self.codes).keys()) if self.codes else set()
+        self.keys = sketch(self.space, self.codes).keys() if self.codes else []
+        self.seen = set(self.keys)
         self.results = {number: (_from_json(score), _from_json(loss)) for number, score, loss in state["results"]}
         self.strangers = [(text, _from_json(score), _from_json(loss)) for text, score, loss in state["strangers"]]
         self.cursor = state["cursor"]
@@ -139,17 +148,17 @@ class Memory:
 def merit(results: Iterable[tuple[float, float]]) -> np.ndarray:
     """How good each outcome is among these, from 0 for the worst to 1 for the best; (n,).
 
-    The mean of two ranks, by score and by loss: scores of small tasks have many ties and losses none, and a loss alone
-    would punish a confident network. Children that diverged are 0.
+    A mean of two ranks, by loss and by score: scores of small tasks are coarse and noisy, so the loss has the larger
+    part; a loss alone would punish a confident network. Children that diverged are 0.
     """
     pairs = np.array([*results], dtype=float).reshape(-1, 2)
     by_score, by_loss = np.nan_to_num(pairs[:, 0], nan=-np.inf), -np.nan_to_num(pairs[:, 1], nan=np.inf)
-    merits = (_rank(by_score) + _rank(by_loss)) / 2
+    merits = LOSS_SHARE * rank(by_loss) + (1 - LOSS_SHARE) * rank(by_score)
     merits[~np.isfinite(pairs[:, 1])] = 0.0
     return merits
 
 
-def _rank(values: np.ndarray) -> np.ndarray:
+def rank(values: np.ndarray) -> np.ndarray:
     """Shares of the others that are smaller, ties counted half; (n,) in 0..1."""
     if len(values) < 2:
         return np.ones(len(values))

@@ -1,6 +1,6 @@
 """A surrogate: guesses from a function's outputs how well it will train, and tries where that promises most.
 
-    candidates (random, and moves from the best) ─► features ─► Gaussian process ─► expected improvement ─► the next one
+    pool (random functions, and moves from the best) ─► features ─► Gaussian process ─► mean + deviation ─► the next one
 
 The features are a function's outputs at quantiles of N(0, 1), and their slopes, over √E[f²]; and six numbers computed
 from these. A network whose weights are drawn symmetrically trains f(x), -f(x) and f(-x) alike, so of these forms one
@@ -8,44 +8,75 @@ is taken. The process is the sum of two, one over outputs and one over the numbe
 second what far ones have in common. It gives a mean and an uncertainty for every candidate; nothing but what this
 search was told goes into it.
 
+A function that is out, asked and not yet told, counts as if it had come to what was predicted of it: its surroundings
+become certain, and the next proposal goes elsewhere.
+
 References: [Bingham2023] G. Bingham & R. Miikkulainen, Efficient activation function optimization through surrogate
-modeling, 2023, arXiv:2301.05785, for outputs as features; [Jones1998] D. Jones et al., Efficient global optimization of
-expensive black-box functions, 1998, equation 15 (expected improvement); [Rasmussen2006] C. Rasmussen & C. Williams,
-Gaussian processes for machine learning, 2006, algorithm 2.1.
+modeling, 2023, arXiv:2301.05785, for outputs as features; [Srinivas2010] N. Srinivas et al., Gaussian process
+optimization in the bandit setting, 2010, arXiv:0912.3995, for the upper confidence bound; [Desautels2014] T. Desautels
+et al., Parallelizing exploration-exploitation tradeoffs in Gaussian process bandit optimization, 2014, section 3.2, for
+functions that are out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 from nonlin.expr import Expr
-from nonlin.strategies.memory import Memory, merit
+from nonlin.strategies.descriptors import NUMBERS, SHAPE, descriptors
+from nonlin.strategies.memory import Memory, merit, rank
 from nonlin.strategies.moves import crossover, mutate
-from nonlin.strategies.sketch import LEVELS, QUANTILES, Sketches, sketch, spacing_entropy
+from nonlin.strategies.process import Process
+from nonlin.strategies.sketch import sketch
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
-SLOPE_WEIGHT = 0.5  # of slopes beside outputs in the distance of two functions
-# Typical middle and spread of the six numbers among the functions of core-1; no outcome went into these.
-MIDDLE = np.array([0.5, 0.45, -0.2, 0.15, -0.7, 0.5])
-SPREAD = np.array([0.35, 0.35, 1.3, 0.2, 0.5, 1.1])
-MOST_TOLD = 400  # outcomes that go into the process: the best half of them, and the latest
+LEAST_TOLD = 4  # outcomes before the process is asked
+MOST_TOLD = 400  # observations that a pool begins with: the best half of them, and the latest
+AGE, ROOM = 16, 200  # proposals from one pool, and observations that it takes besides
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Candidates, and a process that predicts them.
+
+    An observation is the number of a code that was asked or told, or -1-k for the k-th stranger of the memory.
+
+    Attributes
+    ----------
+    plan : what the pool can be made again from, as JSON values. "start": the generator's state before the candidates
+        were drawn; "parents": codes whose moves are among them; "codes", "strangers": how many the memory had;
+        "observed": observations in the order in which the process took them, the first "known" at once; "asked":
+        proposals made
+    codes, keys : the candidates, all new when the pool was made
+    """
+
+    plan: dict[str, Any]
+    codes: list[Code]
+    keys: list[bytes]
+    process: Process
+
+    @property
+    def is_old(self) -> bool:
+        return self.plan["asked"] >= AGE or self.process.is_full
 
 
 class Surrogate:
-    """Expected improvement under a Gaussian process over functions' outputs.
+    """The upper confidence bound of a Gaussian process over functions' outputs.
 
     Parameters
     ----------
     space, seed : where to search, and the seed of all choices
-    random, moved : candidates for one proposal: drawn at random, and by moves from the `parents` best
+    random, moved : functions of a pool: drawn at random, and by moves from the `parents` best
     reach : the distances, in outputs and in numbers, at which two functions are held to say little about each other
+    share : of the variance that outputs explain; the numbers explain the rest
     noise : variance of an outcome that neither explains, over all variance
-    first : functions drawn at random before the process is trusted
+    daring : how many deviations are added to the mean
     chance : share of proposals that are drawn at random all the same
     """
 
@@ -53,138 +84,163 @@ class Surrogate:
         self,
         space: Space,
         seed: int = 0,
-        random: int = 200,
-        moved: int = 100,
+        random: int = 600,
+        moved: int = 200,
         parents: int = 5,
-        reach: tuple[float, float] = (0.4, 1.0),
+        reach: tuple[float, float] = (0.6, 3.0),
+        share: float = 0.4,
         noise: float = 0.1,
-        first: int = 3,
-        chance: float = 0.05,
+        daring: float = 1.0,
+        chance: float = 0.02,
     ):
         self.space, self.random, self.moved, self.parents = space, random, moved, parents
-        self.reach, self.noise, self.first, self.chance = reach, noise, first, chance
+        self.blocks = ((SHAPE, reach[0], share), (NUMBERS, reach[1], 1 - share))
+        self.noise, self.daring, self.chance = noise, daring, chance
         self.generator = np.random.default_rng(seed)
         self.memory = Memory(space)
-        self.asked = 0
-        self.rows: dict[int, np.ndarray] = {}  # descriptors of told codes, kept from ask to ask
-        self.stranger_rows: list[np.ndarray] = []
+        self.believed: dict[int, float] = {}  # number of a code that is out -> what was predicted of it
+        self.pool: Pool | None = None
+        self.rows: dict[int, np.ndarray] = {}  # descriptors of observations, kept from pool to pool
 
     def ask(self) -> Expr | None:
         told = len(self.memory.results) + len(self.memory.strangers)
-        if self.asked < self.first or told < 2 or self.generator.random() < self.chance:
-            code = self.memory.anything(self.generator)
-        else:
-            code = self._most_promising()
-        self.asked += code is not None
+        if told >= LEAST_TOLD and self.generator.random() >= self.chance:
+            with one_thread():
+                found = self._most_promising()
+            if found is not None:
+                return self.memory.ask(*found)
+        code = self.memory.anything(self.generator)
         return None if code is None else self.memory.ask(code)
 
-    def _most_promising(self) -> Code | None:
-        """The new candidate of largest expected improvement."""
-        codes = self._candidates()
-        fresh, sketches = self.memory.fresh(codes)
-        if not fresh:
-            return self.memory.anything(self.generator)
-        with one_thread():
-            promise = expected_improvement(*self._evidence(), descriptors(sketches)[fresh], self.reach, self.noise)
-        return codes[fresh[int(np.argmax(promise))]]
+    def _most_promising(self) -> tuple[Code, bytes] | None:
+        """Code and key of the new function of largest mean + daring·deviation; None if a new pool has nothing new."""
+        found = None if self.pool is None or self.pool.is_old else self._best_of(self.pool)
+        if found is None:
+            self.pool = self._new_pool()
+            found = self._best_of(self.pool)
+        return found
 
-    def _candidates(self) -> list[Code]:
-        codes = [self.space.sample_code(self.generator) for _ in range(self.random)]
-        best = [self.memory.codes[number] for number in self.memory.best(self.parents)]
+    def _best_of(self, pool: Pool) -> tuple[Code, bytes] | None:
+        """The best candidate that is still new; what is predicted of it is believed until it is told."""
+        self._observe(pool)
+        mean, deviation = pool.process.predict(self._values(pool.plan["observed"]))
+        # rounded, so that functions of equal outputs are equal in whatever order sums were taken
+        promise = np.round(mean + self.daring * deviation, 9)
+        for place in np.argsort(-promise, kind="stable"):
+            if pool.keys[place] not in self.memory.seen:
+                pool.plan["asked"] += 1
+                number = len(self.memory.codes)
+                self.believed[number], self.rows[number] = float(mean[place]), pool.process.candidates[place]
+                return pool.codes[place], pool.keys[place]
+        return None
+
+    # The pool
+
+    def _new_pool(self) -> Pool:
+        memory, observed = self.memory, self._most_telling()
+        plan = {
+            "start": self.generator.bit_generator.state, "parents": memory.best(self.parents),
+            "codes": len(memory.codes), "strangers": len(memory.strangers), "fresh": len(memory.codes),
+            "observed": observed, "known": len(observed), "asked": 0,
+        }  # fmt: skip
+        return self._made_of(plan, self.generator)
+
+    def _made_of(self, plan: dict[str, Any], generator: np.random.Generator) -> Pool:
+        """The pool of a plan; every number in it comes out the same, bit by bit, however often it is made."""
+        codes = self._candidates(plan["parents"], generator)
+        fresh, sketches = self.memory.fresh(codes, before=plan["fresh"])
+        keys = sketches.keys()
+        observed, known = plan["observed"], plan["known"]
+        process = Process(descriptors(sketches)[fresh], self.blocks, self.noise, MOST_TOLD + ROOM)
+        process.begin(self._described(observed[:known]))
+        for point in self._described(observed[known:]):
+            process.add(point)
+        return Pool(plan, [codes[k] for k in fresh], [keys[k] for k in fresh], process)
+
+    def _candidates(self, parents: Sequence[int], generator: np.random.Generator) -> list[Code]:
+        codes = [self.space.sample_code(generator) for _ in range(self.random)]
+        best = [self.memory.codes[number] for number in parents]
         for k in range(self.moved if best else 0):
             parent = best[k % len(best)]
             if k % 4 == 3:
-                parent = crossover(self.space, parent, best[int(self.generator.integers(len(best)))], self.generator)
-            codes.append(mutate(self.space, parent, self.generator))
+                parent = crossover(self.space, parent, best[int(generator.integers(len(best)))], generator)
+            codes.append(mutate(self.space, parent, generator))
         return codes
 
-    def _evidence(self) -> tuple[np.ndarray, np.ndarray]:
-        """Features (n, features) of told functions, and their merits as standard normal scores (n,)."""
-        numbers = self.memory.told()
-        missing = [number for number in numbers if number not in self.rows]
-        if missing:
-            made = descriptors(sketch(self.space, [self.memory.codes[number] for number in missing]))
+    # Observations
+
+    def _observe(self, pool: Pool) -> None:
+        """Bring the pool's process up to date: with what was told since, and with what is out."""
+        plan, memory = pool.plan, self.memory
+        later = [
+            *range(plan["codes"], len(memory.codes)),
+            *(-1 - k for k in range(plan["strangers"], len(memory.strangers))),
+        ]
+        for name, point in zip(later, self._described(later), strict=True):
+            if not pool.process.is_full:
+                pool.process.add(point)
+                plan["observed"].append(name)
+        plan["codes"], plan["strangers"] = len(memory.codes), len(memory.strangers)
+
+    def _most_telling(self) -> list[int]:
+        """All observations in order, or of too many the best and the latest; what is out is always among them."""
+        names = [*(-1 - k for k in range(len(self.memory.strangers))), *range(len(self.memory.codes))]
+        if len(names) <= MOST_TOLD:
+            return names
+        told = [name for name in names if self._is_told(name)]
+        order = np.argsort(-merit([self._result(name) for name in told]), kind="stable")
+        kept = {told[k] for k in order[: MOST_TOLD // 2]} | set(names[-(MOST_TOLD // 2) :])
+        return [name for name in names if name in kept]
+
+    def _is_told(self, name: int) -> bool:
+        return name < 0 or name in self.memory.results
+
+    def _result(self, name: int) -> tuple[float, float]:
+        if name < 0:
+            _, score, loss = self.memory.strangers[-1 - name]
+            return score, loss
+        return self.memory.results[name]
+
+    def _described(self, names: Sequence[int]) -> np.ndarray:
+        """Descriptors of observations, (names, features)."""
+        if missing := [name for name in names if name >= 0 and name not in self.rows]:
+            made = descriptors(sketch(self.space, [self.memory.codes[name] for name in missing]))
             self.rows.update(zip(missing, made, strict=True))
-        strangers = self.memory.strangers
-        if len(self.stranger_rows) < len(strangers):
-            self.stranger_rows = [*descriptors(self.memory.strangers_sketches())]
-        features = [self.rows[number] for number in numbers] + self.stranger_rows
-        results = [self.memory.results[number] for number in numbers] + [(score, loss) for _, score, loss in strangers]
-        values = merit(results)
-        usable = np.flatnonzero(np.isfinite(np.sum(features, axis=1)))
-        if len(usable) > MOST_TOLD:
-            best = usable[np.argsort(-values[usable], kind="stable")[: MOST_TOLD // 2]]
-            usable = np.union1d(best, usable[-(MOST_TOLD // 2) :])
-        ranks = np.argsort(np.argsort(values[usable], kind="stable"), kind="stable")
-        return np.array(features)[usable], ndtri((ranks + 0.5) / len(usable))
+        if any(name < 0 and name not in self.rows for name in names):
+            for k, row in enumerate(descriptors(self.memory.strangers_sketches())):
+                self.rows[-1 - k] = row
+        return np.array([self.rows[name] for name in names])
+
+    def _values(self, names: Sequence[int]) -> np.ndarray:
+        """Merits of observations as standard normal scores, (names,); of those that are out, what is believed."""
+        told = [k for k, name in enumerate(names) if self._is_told(name)]
+        values = np.array([self.believed.get(name, 0.0) for name in names])
+        ranks = rank(merit([self._result(names[k]) for k in told]))
+        values[told] = ndtri((ranks * (len(told) - 1) + 0.5) / len(told))
+        return values
 
     def tell(self, expr: Expr, score: float, loss: float) -> None:
-        self.memory.tell(expr, score, loss)
+        number = self.memory.tell(expr, score, loss)
+        if number is not None:
+            self.believed.pop(number, None)
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "memory": self.memory.state(), "asked": self.asked, "generator": self.generator.bit_generator.state,
+            "memory": self.memory.state(), "believed": [[number, value] for number, value in self.believed.items()],
+            "pool": None if self.pool is None else _copied(self.pool.plan),
+            "generator": self.generator.bit_generator.state,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.memory.load(state["memory"])
-        self.rows, self.stranger_rows, self.asked = {}, [], state["asked"]
+        self.rows, self.believed, self.pool = {}, dict(state["believed"]), None
         self.generator.bit_generator.state = state["generator"]
+        if state["pool"] is not None:
+            generator = np.random.default_rng(0)
+            generator.bit_generator.state = state["pool"]["start"]
+            with one_thread():
+                self.pool = self._made_of(_copied(state["pool"]), generator)
 
 
-def descriptors(sketches: Sketches) -> np.ndarray:
-    """(n, 101): 48 outputs and 47 slopes, scaled so that squared distances are means over N(0, 1); then six numbers.
-
-    Of f(x), -f(x), f(-x) and -f(-x) the form with a positive mean and a positive correlation with x is taken. The
-    numbers: mean, correlation with x, log E[f'²], share that is flat, entropy, log of the largest slope.
-    """
-    y = sketches.outputs()
-    y = np.where(y.mean(axis=1, keepdims=True) < 0, -y, y)
-    falls = (y * LEVELS).mean(axis=1) < 0
-    y[falls] = y[falls, ::-1]
-    slopes = np.clip(np.diff(y, axis=1) / np.diff(LEVELS), -4.0, 4.0)
-    numbers = np.stack(
-        [
-            y.mean(axis=1),
-            (y * LEVELS).mean(axis=1),
-            np.log((slopes**2).mean(axis=1) + 1e-3),
-            (np.abs(slopes) < 0.05).mean(axis=1),
-            spacing_entropy(y),
-            np.log(np.abs(slopes).max(axis=1) + 1e-3),
-        ],
-        axis=1,
-    )
-    return np.hstack(
-        [y / np.sqrt(QUANTILES), SLOPE_WEIGHT * slopes / np.sqrt(QUANTILES - 1), (numbers - MIDDLE) / SPREAD]
-    )
-
-
-def expected_improvement(
-    told: np.ndarray, values: np.ndarray, candidates: np.ndarray, reach: tuple[float, float], noise: float
-) -> np.ndarray:
-    """Expected improvement over the best value under a Gaussian process; (candidates,).
-
-    Parameters
-    ----------
-    told, values : descriptors (n, 101) and values (n,) of mean 0 and deviation near 1
-    candidates : descriptors (candidates, 101)
-    reach, noise : of the sum of two squared-exponential kernels, one half each
-    """
-    gram = _kernel(told, told, reach) + noise * np.eye(len(told))
-    factor = cholesky(gram, lower=True)
-    cross = _kernel(told, candidates, reach)
-    solved = solve_triangular(factor, cross, lower=True)  # (n, candidates)
-    mean = solved.T @ solve_triangular(factor, values, lower=True)
-    deviation = np.sqrt(np.maximum(1.0 - (solved**2).sum(axis=0), 1e-9))
-    above = (mean - values.max()) / deviation
-    return deviation * (above * ndtr(above) + np.exp(-0.5 * above**2) / np.sqrt(2 * np.pi))  # [Jones1998] (15)
-
-
-def _kernel(left: np.ndarray, right: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
-    """One half of the closeness in outputs and slopes, and one half of that in the numbers; (left, right)."""
-    total = np.zeros((len(left), len(right)))
-    for part, length in zip((slice(None, -len(MIDDLE)), slice(-len(MIDDLE), None)), reach, strict=True):
-        a, b = left[:, part], right[:, part]
-        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
-        total += 0.5 * np.exp(-np.maximum(squares, 0.0) / (2 * length**2))
-    return total
+def _copied(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, list) else value for key, value in plan.items()}

@@ -1,26 +1,71 @@
 """Tasks by name, and the plug-in point for a user's own model and data."""
 
+from pathlib import Path
+
 from nonlin.errors import UnknownNameError
+from nonlin.tasks.budget import Budget
 from nonlin.tasks.data import Data
 from nonlin.tasks.digits import DIGITS_MLP
+from nonlin.tasks.downloads import Watcher, data_title, is_there
+from nonlin.tasks.downloads import download as download_task
+from nonlin.tasks.dpo import GPT2_DPO_HH, GPT2_DPO_SHP
+from nonlin.tasks.image_tasks import IMAGE_TASKS
+from nonlin.tasks.library_models import LIBRARY_TASKS, is_library, library_task
 from nonlin.tasks.mnist import FASHION_CNN, MNIST_CNN
-from nonlin.tasks.openml import SOURCES, download, is_there
+from nonlin.tasks.openml import SOURCES
+from nonlin.tasks.script import is_script, script_task
 from nonlin.tasks.tabular import TABULAR_CANCER
-from nonlin.tasks.task import ActivationFactory, Budget, Factory, Task
+from nonlin.tasks.task import ActivationFactory, Factory, Task
 from nonlin.tasks.text import CHARS_GPT
+from nonlin.tasks.translation import WMT14_TRANSFORMER
 from nonlin.tasks.vision import DIGITS_CNN, DIGITS_VIT
 
-_ALL = (DIGITS_MLP, DIGITS_CNN, DIGITS_VIT, TABULAR_CANCER, CHARS_GPT, MNIST_CNN, FASHION_CNN)
+_ALL = (
+    DIGITS_MLP,
+    DIGITS_CNN,
+    DIGITS_VIT,
+    TABULAR_CANCER,
+    CHARS_GPT,
+    MNIST_CNN,
+    FASHION_CNN,
+    *IMAGE_TASKS,
+    *LIBRARY_TASKS,
+    GPT2_DPO_SHP,
+    GPT2_DPO_HH,
+    WMT14_TRANSFORMER,
+)
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 
-def task(name: str | Task) -> Task:
-    """The task called `name`, or the task itself; UnknownNameError if there is none."""
+def task(name: str | Path | Task) -> Task:
+    """The task called `name`, the one of a script (`train.py`), a library's model (`timm:NAME`), or the task itself.
+
+    Raises
+    ------
+    UnknownNameError : there is none of this name
+    TaskError : the script is not there, fails, or defines no task
+    """
     if isinstance(name, Task):
         return name
+    if is_script(name):
+        return script_task(name)
+    if name not in TASKS and is_library(name):
+        return library_task(str(name))
     if name not in TASKS:
-        raise UnknownNameError("task", str(name), TASKS, "See 'nonlin tasks', or pass a nonlin.Task.")
-    return TASKS[name]
+        raise UnknownNameError(
+            "task", str(name), TASKS, "See 'nonlin tasks', or pass a script such as train.py, or a nonlin.Task."
+        )
+    return TASKS[str(name)]
+
+
+def known(name: str) -> bool:
+    """Whether `task(name)` can make this task again, so that a store need not hold its code."""
+    return name in TASKS or is_script(name) or is_library(name)
+
+
+def download(name: str | Task, watcher: Watcher | None = None) -> Path:
+    """Download the data of a task, unless it is there, and check it; see `nonlin.tasks.downloads`."""
+    return download_task(task(name), watcher)
 
 
 __all__ = [
@@ -31,7 +76,11 @@ __all__ = [
     "Data",
     "Factory",
     "Task",
+    "data_title",
     "download",
+    "is_script",
     "is_there",
+    "known",
+    "script_task",
     "task",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from nonlin.errors import TaskError
+from nonlin.tasks.rows import Rows
 
-Part = tuple[Tensor, Tensor]
+Part = tuple[Any, Tensor]  # (x, y); x is a Tensor or `Rows`, and both know len, [], split, shape, dim
+Name = Literal["train", "validation", "test"]
 Kind = Literal["auto", "classification", "regression"]
 
 
@@ -24,9 +27,9 @@ class Data:
     Attributes
     ----------
     train, validation, test : pairs (x, y); x of shape (rows, ...), floats, or whole numbers for a model
-        that embeds them; y whole numbers 0 … classes-1 of shape (rows,) for classification, or
-        (rows, positions) for one class at each position (language models), or floats of shape (rows,) or
-        (rows, outputs) for regression
+        that embeds them, or `nonlin.tasks.rows.Rows`, which make such x batch by batch; y whole numbers
+        0 … classes-1 of shape (rows,) for classification, or (rows, positions) for one class at each position
+        (language models), or floats of shape (rows,) or (rows, outputs) for regression
     """
 
     train: Part
@@ -42,6 +45,24 @@ class Data:
         """Number of classes, or None for regression."""
         y = torch.cat([part[1] for part in (self.train, self.validation, self.test)])
         return None if y.is_floating_point() else int(y.max()) + 1
+
+    def batches(
+        self, part: Name, rows: Tensor, batch_size: int, seed: int | None = None, epoch: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches (x, y) of a part, in the order of `rows`.
+
+        Parameters
+        ----------
+        rows : row numbers of the part, (n,): a permutation for training, ``torch.arange(len(y))`` for evaluation,
+            the rest of a permutation to go on inside an epoch, every second number for one of two processes
+        seed, epoch : of the training run and the epoch in it, by which inputs are augmented where the data has
+            augmentation; seed None: as they are. Each row's changes depend on (seed, epoch, row) alone.
+        """
+        x, y = getattr(self, part)
+        chosen = rows.split(batch_size)
+        inputs = x.batches(chosen, seed, epoch) if isinstance(x, Rows) else (x[batch] for batch in chosen)
+        for batch, values in zip(chosen, inputs, strict=True):
+            yield values, y[batch]
 
     @classmethod
     def from_arrays(
@@ -161,6 +182,11 @@ def _targets(y: Any, kind: Kind) -> np.ndarray:
 
 
 def _checked(part: Any, name: str) -> Part:
+    if isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], Rows):
+        rows, targets = part
+        if len(rows) != len(targets) or not len(rows):
+            raise TaskError(f"the {name} part has {len(rows)} inputs and {len(targets)} targets.")
+        return rows, torch.as_tensor(targets).long().contiguous()
     try:
         x, y = (torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value) for value in part)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -35,6 +35,7 @@ DIGITS_MLP = Task(
     name="digits-mlp",
     build=build_mlp,
     data=digits_data,
-    budget=Budget(epochs=20, batch_size=128, optimizer="adam", learning_rate=2e-3),
+    budget=Budget(epochs=20, batch_size=128, optimizer="adam", learning_rate=2e-3, device="cpu"),
     remark="multilayer perceptron 64-64-64-10 on scikit-learn's digits (8x8 pixels, ten classes)",
+    parameters=8_970,
 )

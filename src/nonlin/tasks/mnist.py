@@ -56,6 +56,7 @@ MNIST_CNN = Task(
     data=ImageFiles("MNIST", "mnist", "mnist-cnn"),
     budget=_BUDGET,
     remark="convolutional network 32-64-pool-128-10 with dropout on MNIST (28x28 pixels)",
+    parameters=1_199_882,
 )
 
 FASHION_CNN = Task(
@@ -64,4 +65,5 @@ FASHION_CNN = Task(
     data=ImageFiles("Fashion-MNIST", "fashion-mnist", "fashion-cnn"),
     budget=_BUDGET,
     remark="the network of mnist-cnn on Fashion-MNIST",
+    parameters=1_199_882,
 )

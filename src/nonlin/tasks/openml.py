@@ -44,11 +44,6 @@ _FILES: dict[str, ImageFiles] = {
 }
 
 
-def is_there(task: Task) -> bool:
-    """Whether the task's data can be loaded without a download; reads nothing."""
-    return not isinstance(task.data, ImageFiles) or task.data.there
-
-
 def download(name: str | Task) -> Path:
     """Download the data of a task from OpenML, unless it is there, and write it as IDX files.
 

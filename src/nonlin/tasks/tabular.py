@@ -43,6 +43,7 @@ TABULAR_CANCER = Task(
     name="tabular-cancer",
     build=build_mlp,
     data=cancer_data,
-    budget=Budget(epochs=30, batch_size=32, optimizer="adam", learning_rate=3e-3),
+    budget=Budget(epochs=30, batch_size=32, optimizer="adam", learning_rate=3e-3, device="cpu"),
     remark="multilayer perceptron 30-32-32-2 on scikit-learn's breast-cancer table",
+    parameters=2_114,
 )

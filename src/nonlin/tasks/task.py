@@ -2,74 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
 from nonlin.errors import TaskError
 from nonlin.native.module import ActivationModule, Per
+from nonlin.tasks.budget import Budget
 from nonlin.tasks.data import Data, Part
+from nonlin.tasks.rows import Rows
 from nonlin.zoo import Activation
-
-OPTIMIZERS = ("adam", "adamw", "sgd")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long and how a child is trained.
-
-    SGD uses momentum 0.9; Adam and AdamW torch's default betas.
-
-    Attributes
-    ----------
-    clip_value : every element of the gradient is clipped to [-clip_value, clip_value] before a step (what
-        Keras calls clipvalue); None for no clipping
-    clip_norm : the gradient of all parameters together is scaled down to this norm where it is larger; None
-        for no clipping. Only one of the two may be given.
-    """
-
-    epochs: int = 20
-    batch_size: int = 128
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    clip_value: float | None = None
-    clip_norm: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise TaskError(f"budget: {name} must be a whole number above 0, got {value!r}.")
-        if self.optimizer not in OPTIMIZERS:
-            raise TaskError(f"budget: optimizer {self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}.")
-        if not self.learning_rate > 0 or not self.weight_decay >= 0:
-            raise TaskError(
-                f"budget: learning_rate must be above 0 and weight_decay at least 0, got "
-                f"{self.learning_rate!r} and {self.weight_decay!r}."
-            )
-        self._check_clipping()
-
-    def _check_clipping(self) -> None:
-        for name in ("clip_value", "clip_norm"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if value is not None and not (number and 0 < value < math.inf):
-                raise TaskError(f"budget: {name} must be a finite number above 0, or None; got {value!r}.")
-        if self.clip_value is not None and self.clip_norm is not None:
-            raise TaskError(
-                f"budget: clip_value={self.clip_value!r} and clip_norm={self.clip_norm!r} are two ways to clip "
-                "gradients; give only one of them."
-            )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields that are set. Those that are None are left out: a budget that was stored before nonlin
-        knew how to clip is equal to one of today that does not clip."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class ActivationFactory(Protocol):
@@ -104,6 +49,9 @@ class Task:
     designed_for : the activation that `build`'s own weight initialisation suits; other functions have the
         weights after an activation scaled by the ratio of the gains
     remark : one line for lists
+    parameters : how many trained numbers the model has with a function that has none, for lists; 0 if not stated
+    measure : further figures of a trained model on a part (x, y) of the data, by name, such as a margin or BLEU;
+        taken once, on test data, in a final run
     """
 
     name: str
@@ -112,6 +60,8 @@ class Task:
     budget: Budget = field(default_factory=Budget)
     designed_for: str = "relu"
     remark: str = ""
+    measure: Callable[[nn.Module, Part], dict[str, float]] | None = None
+    parameters: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -174,8 +124,9 @@ class _Subset:
 
 
 def _first(part: Part, share: float) -> Part:
-    count = max(1, round(share * len(part[0])))
-    return part[0][:count], part[1][:count]
+    x, y = part
+    count = max(1, round(share * len(x)))
+    return x.first(count) if isinstance(x, Rows) else x[:count], y[:count]
 
 
 @lru_cache(maxsize=8)

@@ -149,7 +149,7 @@ CHARS_GPT = Task(
     name="chars-gpt",
     build=build_gpt,
     data=chars_data,
-    budget=Budget(epochs=4, batch_size=16, optimizer="adamw", learning_rate=3e-3, weight_decay=0.01),
+    budget=Budget(epochs=4, batch_size=16, optimizer="adamw", learning_rate=3e-3, weight_decay=0.01, device="cpu"),
     designed_for="gelu",
     remark="character-level GPT, width 64, two blocks, on Python's own documentation text",
 )

@@ -23,12 +23,12 @@ WRITERS = ("merge", "project")  # the layers of a block that write into the resi
 
 
 class Attention(nn.Module):
-    """Self-attention; with `causal` no position sees a later one."""
+    """Self-attention; with `causal` no position sees a later one; `bias` in queries, keys and values."""
 
-    def __init__(self, width: int, heads: int, causal: bool):
+    def __init__(self, width: int, heads: int, causal: bool, bias: bool = True):
         super().__init__()
         self.heads, self.causal = heads, causal
-        self.split = nn.Linear(width, 3 * width)  # queries, keys and values side by side
+        self.split = nn.Linear(width, 3 * width, bias=bias)  # queries, keys and values side by side
         self.merge = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,10 +43,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """One block: `width` in the residual stream, `ratio`·`width` where the activation stands."""
 
-    def __init__(self, activation: ActivationFactory, width: int, heads: int, ratio: int, causal: bool):
+    def __init__(
+        self, activation: ActivationFactory, width: int, heads: int, ratio: int, causal: bool, bias: bool = True
+    ):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, causal)
+        self.attention = Attention(width, heads, causal, bias)
         self.norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, ratio * width)
         self.activation = activation(ratio * width, dim=-1)

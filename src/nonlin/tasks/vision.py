@@ -106,15 +106,17 @@ DIGITS_CNN = Task(
     name="digits-cnn",
     build=build_cnn,
     data=digits_images,
-    budget=Budget(epochs=15, batch_size=64, optimizer="adam", learning_rate=4e-3),
+    budget=Budget(epochs=15, batch_size=64, optimizer="adam", learning_rate=4e-3, device="cpu"),
     remark="convolutional network 16-32-pool-64-10 on scikit-learn's digits as 8x8 images",
+    parameters=38_282,
 )
 
 DIGITS_VIT = Task(
     name="digits-vit",
     build=build_vit,
     data=digits_images,
-    budget=Budget(epochs=20, batch_size=64, optimizer="adamw", learning_rate=4e-3, weight_decay=0.01),
+    budget=Budget(epochs=20, batch_size=64, optimizer="adamw", learning_rate=4e-3, weight_decay=0.01, device="cpu"),
     designed_for="gelu",
     remark="vision transformer, 2x2 patches, width 32, three blocks, on scikit-learn's digits",
+    parameters=26_698,
 )

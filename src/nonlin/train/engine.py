@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +22,7 @@ from nonlin.tasks import Factory, Task
 from nonlin.train.fit import first_batch_bytes, fit, trained_parameters
 from nonlin.train.initial import Protocol, check_protocol, initial_model
 from nonlin.train.outcome import Outcome, Status
+from nonlin.train.place import CPU, place
 from nonlin.train.score import evaluate, r_squared
 from nonlin.zoo import Activation, activation
 
@@ -45,8 +46,14 @@ def obstacle(task: Task) -> str:
         return "its layers do not fit its data"
     if task.budget.weight_decay:
         return "weight decay spares the activations' parameters, which the core does not"
+    if task.budget.optimizer == "rmsprop":
+        return "the core has no RMSprop"
     if task.budget.clip_value is not None:
         return "the core clips gradients by their norm, not by value"
+    if others := task.budget.beyond({"clip_norm"}):
+        return f"its budget sets {', '.join(others)}"
+    if place(task.budget) != CPU:
+        return f"it is trained on {place(task.budget).device}"
     return ""
 
 
@@ -112,44 +119,75 @@ def fit_in_core(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = initial_model(task, act, per, normalise, protocol)
+    outcome = train_model_in_core(model, task, act, seed, rungs, final)
+    if outcome is None:
+        return fit(task, act, seed, normalise=normalise, per=per, rungs=rungs, protocol=protocol, final=final)
+    outcome.seconds = time.perf_counter() - begin
+    return outcome
+
+
+def train_model_in_core(
+    model: nn.Module,
+    task: Task,
+    act: Activation,
+    seed: int = 0,
+    rungs: Mapping[int, float] | None = None,
+    final: bool = False,
+    enough: Callable[[int, float], bool] | None = None,
+) -> Outcome | None:
+    """The training of `fit_in_core`, of a model in place; None, and the model as it was, where the core cannot.
+
+    Parameters
+    ----------
+    model : of `task`, with the activation `act`, before its first step
+    enough : called with the number of completed epochs and the validation loss after each of them, the model having
+        its weights of that moment; training ends where it returns True
+    """
     widths = _widths(model)
     layout = _per(model, widths) if widths and isinstance(model, nn.Sequential) else None
     function = native.function(act.expr, tuple(act.parameters))
     if obstacle(task) or widths is None or layout is None or not function.supported:
-        return fit(task, act, seed, normalise=normalise, per=per, rungs=rungs, protocol=protocol, final=final)
+        return None
     budget = task.budget
     network = native.Network(
         widths,
         per=layout,
         loss="mse" if task.load().classes is None else "cross-entropy",
-        optimiser=budget.optimizer,
+        optimiser=budget.optimizer,  # type: ignore[arg-type]  # RMSprop is an obstacle
         momentum=0.9 if budget.optimizer == "sgd" else 0.0,
         clip=budget.clip_norm or 0.0,
     )
     memory = first_batch_bytes(model, task, seed) if final else None
     weights = parameters_to_vector(model.parameters()).detach().numpy()
+    vector_to_parameters(torch.from_numpy(weights), model.parameters())  # views: the model shares the core's weights
     order = _order(len(task.load().train[0]), budget.epochs, seed)
     child = native.Child(function, weights, order, budget.learning_rate)
-    stopped = _train(network, child, _data(task), budget.batch_size, rungs or {})
-    vector_to_parameters(torch.from_numpy(weights), model.parameters())
+    stopped = _train(network, child, _data(task), budget.batch_size, rungs or {}, enough)
     outcome = _outcome(child, task, stopped)
     outcome.parameters, outcome.saved_bytes = trained_parameters(model), memory
     if final and outcome.status == "ok":
         outcome.test_loss, outcome.test_score = evaluate(model, *task.load().test)
-    outcome.seconds = time.perf_counter() - begin
     return outcome
 
 
 def _train(
-    network: native.Network, child: native.Child, data: native.Data, batch: int, rungs: Mapping[int, float]
+    network: native.Network,
+    child: native.Child,
+    data: native.Data,
+    batch: int,
+    rungs: Mapping[int, float],
+    enough: Callable[[int, float], bool] | None,
 ) -> bool:
-    """Train from rung to rung; whether the child was stopped at one."""
+    """Train from rung to rung, or epoch by epoch where somebody asks; whether the child was stopped at one."""
     epochs, first = len(child.order), 0
-    for last in [*sorted(epoch for epoch in rungs if epoch < epochs), epochs]:
+    stops = range(1, epochs) if enough else sorted(epoch for epoch in rungs if epoch < epochs)
+    for last in [*stops, epochs]:
         native.train_mlp(network, [child], data, batch=batch, first_epoch=first, last_epoch=last)
         if child.status == "diverged":
             return False
-        if last < epochs and child.valid_loss[last - 1] > rungs[last]:
+        loss = float(child.valid_loss[last - 1])
+        asked_to = enough is not None and enough(last, loss)
+        if last < epochs and (asked_to or loss > rungs.get(last, math.inf)):
             return True
         first = last
     return False

@@ -6,28 +6,37 @@ of their activations), batches and their order.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
-from statistics import median
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from nonlin.errors import NonlinError
 from nonlin.native.module import ActivationModule, Per
-from nonlin.nn.adaptive_groups import parameter_groups
-from nonlin.tasks import Budget, Task
+from nonlin.tasks import Task
+from nonlin.tasks import task as task_called
+from nonlin.tasks.digest import data_digest
+from nonlin.train.checkpoint import EVERY, Checkpoint
 from nonlin.train.initial import Protocol, check_protocol, initial_model
-from nonlin.train.memory import saved_bytes
+from nonlin.train.loop import Loop
+from nonlin.train.memory import saved_bytes, shortage
 from nonlin.train.outcome import Outcome
-from nonlin.train.score import Hits, evaluate, r_squared, task_loss
+from nonlin.train.pace import Watcher
+from nonlin.train.place import CPU, Place
+from nonlin.train.place import place as chosen_place
+from nonlin.train.ranks import ALONE, Ranks, ranks
+from nonlin.train.score import evaluate, task_loss
 from nonlin.zoo import Activation, activation
+
+__all__ = ["first_batch_bytes", "fit", "task_loss", "train_model", "trained_parameters"]
 
 
 def fit(
-    task: Task,
+    task: Task | str,
     act: Activation | str,
     seed: int = 0,
     *,
@@ -36,8 +45,16 @@ def fit(
     rungs: Mapping[int, float] | None = None,
     protocol: Protocol = "common",
     final: bool = False,
+    device: str | None = None,
+    precision: str | None = None,
+    accumulate: int | None = None,
+    checkpoint: str | Path | None = None,
+    every: float = EVERY,
+    watcher: Watcher | None = None,
 ) -> Outcome:
-    """Train `task`'s model with one activation on the CPU, in float32.
+    """Train `task`'s model with one activation.
+
+    Where torch.distributed has a group of processes (see `nonlin.train.ranks`), they train it together.
 
     Parameters
     ----------
@@ -50,27 +67,59 @@ def fit(
         without effect
     final : a final run, as no search makes: the test part is evaluated once, after training to the end, and
         the memory that a batch keeps is measured
+    device, precision, accumulate : in place of the budget's, see `nonlin.tasks.budget`; "auto" chooses a device
+    checkpoint : folder in which the training's state is kept; if it holds this training's, it goes on from there
+    every : seconds between two checkpoints
+    watcher : is told of every step
 
     Returns
     -------
     Outcome : exceptions inside the model's code become the status "failed"; interrupts pass.
     """
-    act = activation(act)
+    task, act = task_called(task), activation(act)
     check_protocol(protocol)
+    place, crew = chosen_place(task.budget, device, precision), ranks()
     outcome = Outcome("ok", curves={"train_loss": [], "train_score": [], "loss": [], "score": []})
+    kept = None
+    if checkpoint is not None:
+        settings = {"seed": seed, "normalise": normalise, "per": per, "protocol": protocol,
+                    "rungs": sorted((rungs or {}).items()), "precision": place.precision}  # fmt: skip
+        kept = Checkpoint.of(checkpoint, _identity(task, act, settings), every)
     start = time.perf_counter()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=place.devices):
             torch.manual_seed(seed)
-            model = initial_model(task, act, per, normalise, protocol)
-            train_model(model, task, seed, outcome, rungs, final)
+            model = initial_model(task, act, per, normalise, protocol).to(place.device)
+            if crew.rank:
+                torch.manual_seed(seed + 1_000_003 * crew.rank)  # dropout differs between processes
+            train_model(
+                model, task, seed, outcome, rungs, final,
+                place=place, ranks=crew, accumulate=accumulate, checkpoint=kept, watcher=watcher,
+            )  # fmt: skip
     except NonlinError:
         raise
     except Exception as error:
+        if crew.count > 1:
+            raise  # the other processes wait for this one: only its end ends them
         outcome.status = "failed"
-        outcome.error = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    outcome.seconds = time.perf_counter() - start
+        outcome.error = (
+            shortage(error, task.budget, place, accumulate)
+            or (f"{type(error).__name__}: {error}".splitlines()[0][:300])
+        )
+    outcome.seconds += time.perf_counter() - start
     return outcome
+
+
+def _identity(task: Task, act: Activation, settings: dict[str, Any]) -> dict[str, Any]:
+    """All that decides a training's result."""
+    return {
+        "task": task.name,
+        "data": data_digest(task.load()),
+        "training": replace(task.budget, accumulate=1, precision="float32").as_dict(),
+        "formula": act.formula,
+        "parameters": dict(act.parameters),
+        **settings,
+    }
 
 
 def train_model(
@@ -80,87 +129,36 @@ def train_model(
     outcome: Outcome,
     rungs: Mapping[int, float] | None = None,
     final: bool = False,
+    *,
+    place: Place = CPU,
+    ranks: Ranks = ALONE,
+    accumulate: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    watcher: Watcher | None = None,
 ) -> None:
-    """The training loop of `fit`, for any model that fits the task's data; fills in `outcome`."""
-    data, budget, rungs = task.load(), task.budget, rungs or {}
-    if final:
-        outcome.saved_bytes = first_batch_bytes(model, task, seed)
-    optimizer, clip = _optimizer(model, budget), _clipping(model, budget)
-    order = torch.Generator().manual_seed(seed)
-    durations: list[float] = []
-    for epoch in range(1, budget.epochs + 1):
-        begun = time.perf_counter()
-        train_loss, train_score = _train_epoch(model, data.train, budget.batch_size, optimizer, clip, order)
-        duration = time.perf_counter() - begun
-        validation_loss, score = evaluate(model, *data.validation)
-        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
-            outcome.status = "diverged"
-            break
-        durations.append(duration)
-        outcome.epochs, outcome.loss, outcome.score = epoch, validation_loss, score
-        values = {"train_loss": train_loss, "train_score": train_score, "loss": validation_loss, "score": score}
-        for curve, value in values.items():
-            outcome.curves.setdefault(curve, []).append(value)
-        if epoch < budget.epochs and validation_loss > rungs.get(epoch, math.inf):
-            outcome.status = "stopped"
-            break
-    outcome.seconds_per_epoch = median(durations) if durations else math.nan
+    """The training of `fit`, for any model that fits the task's data; fills in `outcome`."""
+    loop = Loop(
+        model, task, seed, outcome, rungs,
+        place=place, ranks=ranks, accumulate=accumulate, checkpoint=checkpoint, watcher=watcher,
+    )  # fmt: skip
+    memory = first_batch_bytes(model, task, seed, place, loop.accumulate) if final else None
+    loop.run()
+    outcome.saved_bytes = memory
     outcome.parameters = trained_parameters(model)
     if final and outcome.status == "ok":
-        outcome.test_loss, outcome.test_score = evaluate(model, *data.test)
+        test = task.load().test
+        outcome.test_loss, outcome.test_score = evaluate(model, *test, place, task.budget.evaluation_batch)
+        if task.measure:
+            with torch.no_grad():
+                outcome.measures = task.measure(model, test)
 
 
-def _train_epoch(
-    model: nn.Module,
-    part: tuple[Tensor, Tensor],
-    batch_size: int,
-    optimizer: torch.optim.Optimizer,
-    clip: Callable[[], object] | None,
-    order: torch.Generator,
-) -> tuple[float, float]:
-    """Mean loss, and accuracy or R², over the batches as they pass, each before its step."""
-    x, y = part
-    model.train()
-    total = torch.zeros(())
-    hits = None if y.is_floating_point() else Hits()
-    for rows in torch.randperm(len(x), generator=order).split(batch_size):
-        optimizer.zero_grad(set_to_none=True)
-        output, target = model(x[rows]), y[rows]
-        loss = task_loss(output, target)
-        loss.backward()
-        if clip:
-            clip()
-        optimizer.step()
-        total += loss.detach() * len(rows)
-        if hits:
-            hits.add(output, target)
-    mean = float(total) / len(x)
-    return mean, r_squared(mean, y) if hits is None else hits.share()
-
-
-def _optimizer(model: nn.Module, budget: Budget) -> torch.optim.Optimizer:
-    groups = parameter_groups(model, budget.weight_decay)
-    if budget.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=budget.learning_rate, momentum=0.9)
-    kind = torch.optim.Adam if budget.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=budget.learning_rate)
-
-
-def _clipping(model: nn.Module, budget: Budget) -> Callable[[], object] | None:
-    """What to call between the backward pass and the step; None if the budget does not clip."""
-    parameters, value, norm = list(model.parameters()), budget.clip_value, budget.clip_norm
-    if value is not None:
-        return lambda: clip_grad_value_(parameters, value)
-    if norm is not None:
-        return lambda: clip_grad_norm_(parameters, norm)
-    return None
-
-
-def first_batch_bytes(model: nn.Module, task: Task, seed: int) -> int:
-    """`saved_bytes` of the batch that training with this seed begins with."""
+def first_batch_bytes(model: nn.Module, task: Task, seed: int, place: Place = CPU, accumulate: int = 1) -> int:
+    """`saved_bytes` of the batch that training with this seed begins with, or of the part of it that passes first."""
     x, y = task.load().train
-    rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[: task.budget.batch_size]
-    return saved_bytes(model, x[rows], y[rows])
+    rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    rows = rows[: task.budget.batch_size][: -(-task.budget.batch_size // accumulate)]
+    return saved_bytes(model, place.take(x[rows]), place.take(y[rows]))
 
 
 def trained_parameters(model: nn.Module) -> dict[str, float]:
@@ -169,5 +167,7 @@ def trained_parameters(model: nn.Module) -> dict[str, float]:
     for module in model.modules():
         if isinstance(module, ActivationModule):
             for name, value in zip(module.parameter_names, module.parameters(), strict=True):
+                if not value.requires_grad:  # of a frozen copy
+                    continue
                 values.setdefault(name, []).append(value.detach().reshape(-1))
     return {name: float(torch.cat(parts).mean()) for name, parts in values.items()}

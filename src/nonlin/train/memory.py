@@ -1,4 +1,4 @@
-"""How much memory a training batch keeps for its backward pass: the activation's share of it differs."""
+"""Memory: how much a training batch keeps for its backward pass, and what to do where there is too little."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from nonlin.tasks import Budget
+from nonlin.train.place import Place
 from nonlin.train.score import task_loss
 
 
@@ -39,3 +41,21 @@ def saved_bytes(model: nn.Module, x: Tensor, y: Tensor) -> int:
         model.train(training)
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     return sum(size for place, size in sizes.items() if place not in own)
+
+
+def shortage(error: BaseException, budget: Budget, place: Place, accumulate: int | None = None) -> str:
+    """What to do about an error that says that memory ran out; empty for any other error."""
+    on_cpu = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)  # torch has no class for it
+    if not (on_cpu or isinstance(error, torch.OutOfMemoryError)):
+        return ""
+    parts = accumulate or budget.accumulate
+    more = min(2 * parts, budget.batch_size)
+    remedy = f"pass the batch of {budget.batch_size} in {more} parts, which gives the same result: --accumulate {more}"
+    if parts >= budget.batch_size:
+        remedy = "use a smaller model, or a device with more memory"
+    elif place.device.type == "cuda" and place.precision == "float32":
+        remedy += "; or --precision bfloat16"
+    room = ""
+    if place.device.type == "cuda":
+        room = f" ({torch.cuda.get_device_properties(place.device).total_memory / 2**30:.0f} GiB)"
+    return f"too little memory on {place.device}{room}: {remedy}"

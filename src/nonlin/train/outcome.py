@@ -34,6 +34,8 @@ class Outcome:
         final run (``final=True``) with the status "ok".
     saved_bytes : memory that one training batch keeps for its backward pass, see `nonlin.train.memory`;
         None unless it was a final run
+    measures : the task's further figures, see `nonlin.Task.measure`, on the test part; empty unless it was a final
+        run of a task that has some
     """
 
     status: Status
@@ -48,6 +50,7 @@ class Outcome:
     test_score: float = math.nan
     test_loss: float = math.nan
     saved_bytes: int | None = None
+    measures: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -116,10 +116,15 @@ def _key(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
+def _shipped() -> tuple[Entry, ...]:
+    text = resources.files("nonlin.zoo").joinpath("catalogue.toml").read_text(encoding="utf-8")
+    return tuple(read_entries(text, "catalogue.toml"))
+
+
+@lru_cache(maxsize=1)
 def catalogue() -> Catalogue:
     """The shipped catalogue and the user's own file, if there is one."""
-    text = resources.files("nonlin.zoo").joinpath("catalogue.toml").read_text(encoding="utf-8")
-    known = Catalogue(read_entries(text, "catalogue.toml"))
+    known = Catalogue(_shipped())
     if (path := user_file()).is_file():
         _add_all(known, path)
     return known
@@ -314,6 +319,11 @@ def register(
 def names() -> list[str]:
     """The names of all known activations, sorted."""
     return sorted(catalogue().entries)
+
+
+def shipped(name: str) -> bool:
+    """Whether every installation knows an activation of this name, and not this process or this user alone."""
+    return any(entry.name == name for entry in _shipped())
 
 
 def entry(name: str) -> Entry:

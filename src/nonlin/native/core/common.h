@@ -89,6 +89,12 @@ struct Core {
   void (*multiply)(const nl_product&);
   void (*table_step)(const nl_table_call&);
   void (*hermite_step)(const nl_hermite_call&);
+  void (*normalise)(const nl_normalisation&);
+  void (*convolve)(const nl_convolution&);
+  void (*take_step)(const nl_step&);
+  void (*attend)(const nl_attention&);
+  void (*decide)(const nl_decisions&);
+  void (*pool)(const nl_windows&);
 };
 
 extern const Core core_base;

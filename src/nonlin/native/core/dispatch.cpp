@@ -1,5 +1,8 @@
 // The C interface: chooses the instruction set, checks what would otherwise crash, catches exceptions.
 #include <stdlib.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include <new>
 
@@ -56,6 +59,23 @@ bool well_formed(const nl_program& program) {
   return true;
 }
 
+// A thread is started for each call, which costs about as much as this many elements of a simple function.
+constexpr int64_t ELEMENTS_PER_THREAD = 65536;
+
+// Fresh memory comes from the system page by page, which for a large result takes far longer than the work itself;
+// larger pages take a fifth of that (NumPy asks for them too). A hint: the system may have none.
+void prefer_large_pages(void* memory, size_t size) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr size_t worth = size_t(1) << 22, page = 4096;
+  if (size < worth) return;
+  const size_t begin = (reinterpret_cast<size_t>(memory) + page - 1) / page * page;
+  const size_t end = (reinterpret_cast<size_t>(memory) + size) / page * page;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)size;
+#endif
+}
+
 template <class Work>
 int32_t guarded(Work work) {
   try {
@@ -93,6 +113,16 @@ int32_t nl_activate(const nl_activation_call* call) {
   return guarded([&] { chosen->activate(*call); });
 }
 
+int32_t nl_apply(const nl_program* program, int32_t dtype, int32_t threads, int64_t count, int64_t channels,
+                 int64_t inner, const void* x, const void* theta, const void* gradient, void* out, void* sums) {
+  const int64_t worth = count / ELEMENTS_PER_THREAD;
+  const int32_t used = threads < worth ? threads : worth > 0 ? int32_t(worth) : 1;
+  prefer_large_pages(out, size_t(count) * (dtype == NL_FLOAT64 ? 8 : 4));
+  const nl_activation_call call = {dtype, 1, used, channels > 1, count, channels, inner, program, x, &theta, &out, 1,
+                                   gradient, out, &sums};
+  return nl_activate(&call);
+}
+
 int32_t nl_train_mlp(const nl_mlp* network, nl_child* children, int32_t count, int32_t threads) {
   if (network->layers < 1 || network->batch < 1 || network->first_epoch < 0) return NL_BAD_ARGUMENT;
   for (int32_t k = 0; k < count; ++k) {
@@ -118,5 +148,46 @@ int32_t nl_table_step(const nl_table_call* call) {
 int32_t nl_hermite_step(const nl_hermite_call* call) {
   if (call->rows < 0 || call->channels < 1 || call->inner < 0 || call->order < 1) return NL_BAD_ARGUMENT;
   return guarded([&] { chosen->hermite_step(*call); });
+}
+
+int32_t nl_normalise(const nl_normalisation* call) {
+  if (call->children < 0 || call->rows < 0 || call->width < 1) return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->normalise(*call); });
+}
+
+int32_t nl_convolve(const nl_convolution* call) {
+  const nl_convolution& c = *call;
+  const int64_t reach_y = c.spread_y * (c.tall - 1), reach_x = c.spread_x * (c.wide - 1);
+  if (c.children < 0 || c.images < 0 || c.channels < 1 || c.filters < 1 || c.tall < 1 || c.wide < 1 || c.pad_y < 0 ||
+      c.pad_x < 0 || c.pad_y > reach_y || c.pad_x > reach_x || c.out_height < 1 || c.out_width < 1 ||
+      c.out_height != c.height + 2 * c.pad_y - reach_y || c.out_width != c.width + 2 * c.pad_x - reach_x)
+    return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->convolve(c); });
+}
+
+int32_t nl_take_step(const nl_step* call) {
+  if (call->children < 0 || call->segments < 0 || call->step < 1 || call->optimiser < 0 || call->optimiser > 2)
+    return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->take_step(*call); });
+}
+
+int32_t nl_attend(const nl_attention* call) {
+  if (call->children < 0 || call->batches < 0 || call->heads < 0 || call->positions < 1 || call->features < 1)
+    return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->attend(*call); });
+}
+
+int32_t nl_decide(const nl_decisions* call) {
+  if (call->children < 0 || call->rows < 0 || call->classes < 1) return NL_BAD_ARGUMENT;
+  for (int64_t r = 0; call->targets && r < call->rows; ++r)
+    if (call->targets[r] != call->ignored && (call->targets[r] < 0 || call->targets[r] >= call->classes))
+      return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->decide(*call); });
+}
+
+int32_t nl_pool(const nl_windows* call) {
+  if (call->planes < 0 || call->tall < 1 || call->wide < 1 || call->height % call->tall || call->width % call->wide)
+    return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->pool(*call); });
 }
 }

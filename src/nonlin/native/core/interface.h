@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 // Raised whenever a structure or a signature below changes; library.py refuses another number.
-#define NONLIN_INTERFACE 3
+#define NONLIN_INTERFACE 5
 
 // An expression as instructions. One instruction is seven numbers: opcode, destination, second destination
 // (or 0), operands a, b, c (registers; 0 where unused), immediate. Registers: 0 is x, then the parameters,
@@ -50,6 +50,13 @@ typedef struct {
 } nl_activation_call;
 
 NL_EXPORT int32_t nl_activate(const nl_activation_call* call);
+
+// One program over one array, for callers to whom a structure is too slow to fill. `out` is the value (the program's
+// first output), or with a gradient gradient*df/dx; `theta` and `sums` are as `parameters` and
+// `gradient_parameters`. `threads` is the most to use: few elements get fewer.
+NL_EXPORT int32_t nl_apply(const nl_program* program, int32_t dtype, int32_t threads, int64_t count, int64_t channels,
+                           int64_t inner, const void* x, const void* theta, const void* gradient, void* out,
+                           void* sums);
 
 // A multilayer perceptron: linear, activation, linear, ..., linear.
 typedef struct {
@@ -130,6 +137,93 @@ typedef struct {
 } nl_hermite_call;
 
 NL_EXPORT int32_t nl_hermite_step(const nl_hermite_call* call);
+
+// K normalisations over the last dimension of x (children, rows, width): (x - mean)/sqrt(variance + eps)*weight + bias.
+typedef struct {
+  int32_t dtype, threads;
+  int64_t children, rows, width;
+  double eps;
+  const void *x, *weight, *bias;  // (children, width), or null
+  void *mean, *inverse;           // (children, rows): set forward, read backward; inverse: of the deviation
+  const void* gradient;           // like x, or null for the value
+  void* out;                      // like x: the value, or the gradient by x
+  void *gradient_weight, *gradient_bias;  // (children, width), or null
+} nl_normalisation;
+
+NL_EXPORT int32_t nl_normalise(const nl_normalisation* call);
+
+// K two-dimensional convolutions of step 1: images (images, channels, height, width), kernels (filters, channels,
+// tall, wide) with elements `spread` apart, borders of `pad` zeros. Whatever result is not null is computed.
+typedef struct {
+  int32_t dtype, threads;
+  int64_t children, images, channels, height, width, filters, tall, wide, pad_y, pad_x, spread_y, spread_x;
+  int64_t out_height, out_width;
+  const void* x;
+  int64_t x_stride;  // elements from one child's images to the next one's; 0: shared by all
+  const void *weight, *bias;  // (children, filters, channels, tall, wide); (children, filters) or null
+  void* out;                  // (children, images, filters, out_height, out_width)
+  const void* gradient;       // like out
+  void *gradient_x, *gradient_weight, *gradient_bias;  // (children, ...) like x, weight and bias
+} nl_convolution;
+
+NL_EXPORT int32_t nl_convolve(const nl_convolution* call);
+
+// One optimiser step of K children, whose parameters lie in pieces: piece s of all children is (children, sizes[s]).
+// Gradients may be changed. `first` and `second` are the moments.
+typedef struct {
+  int32_t dtype, threads, optimiser;  // as in nl_mlp
+  int64_t children, segments, step;   // steps counted from 1
+  const int64_t* sizes;
+  void *const *parameters, *const *gradients, *const *first, *const *second;  // (segments)
+  const double *weight_decays, *learning_rates;  // (segments); (children)
+  double beta1, beta2, eps, momentum;
+  int32_t nesterov;
+  double clip_value, clip_norm;  // 0 for none; the norm is that of all of a child's gradients
+} nl_step;
+
+NL_EXPORT int32_t nl_take_step(const nl_step* call);
+
+// Attention softmax(q*k'*scale)*v of K children: (children, batches, heads, positions, features), the last dimension
+// dense, the others as far apart as said: q, k and v alike; out and its gradient; the gradients by q, k and v.
+typedef struct {
+  int32_t dtype, threads, causal;
+  int64_t children, batches, heads, positions, features;
+  double scale;
+  int64_t child, batch, head, position;
+  int64_t out_child, out_batch, out_head, out_position;
+  int64_t by_child, by_batch, by_head, by_position;
+  const void *q, *k, *v;
+  void* out;
+  void* shares;          // softmax's, (children, batches, heads, positions, positions up to whole cache lines)
+  const void* gradient;  // null for the value
+  void *by_q, *by_k, *by_v;
+} nl_attention;
+
+NL_EXPORT int32_t nl_attend(const nl_attention* call);
+
+// Decisions of K children between classes. With x: their logarithms of softmax, else these are given. With targets
+// (rows), shared by all: the mean negative logarithm of what counts, and `scale` times its gradient by x.
+typedef struct {
+  int32_t dtype, threads;
+  int64_t children, rows, classes, ignored;  // ignored: a target that does not count
+  const void* x;
+  void* logarithms;  // (children, rows, classes)
+  const int64_t* targets;
+  void *loss, *gradient;  // (children), or null; like x, or null
+  double scale;
+} nl_decisions;
+
+NL_EXPORT int32_t nl_decide(const nl_decisions* call);
+
+// Means over windows (tall, wide) side by side, of planes (height, width) that they fill; or their backward pass.
+typedef struct {
+  int32_t dtype, backward;
+  int64_t planes, height, width, tall, wide;
+  const void* from;
+  void* to;
+} nl_windows;
+
+NL_EXPORT int32_t nl_pool(const nl_windows* call);
 
 #ifdef __cplusplus
 }

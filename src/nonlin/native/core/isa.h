@@ -22,6 +22,8 @@ NONLIN_INLINE void fill(T* to, T value, int64_t n) {
 #include "loss.h"
 #include "optimiser.h"
 #include "mlp.h"
+#include "stacked.h"
+#include "attention.h"
 // clang-format on
 
 }  // namespace NONLIN_ISA

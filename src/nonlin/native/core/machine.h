@@ -22,7 +22,7 @@ class Machine {
       : program_(program),
         first_output_(1 + program.parameters + program.constant_count),
         registers_(memory.take<T*>(program.registers)) {
-    for (int r = 1; r < program.registers; ++r) registers_[r] = memory.take<T>(TILE);
+    for (int r = 1; r < program.registers; ++r) registers_[r] = memory.take_unset<T>(TILE);
     for (int k = 0; k < program.constant_count; ++k)
       fill(registers_[1 + program.parameters + k], T(program.constants[k]), TILE);
   }

@@ -217,6 +217,7 @@ void multiply_one(const nl_product& p, int64_t child) {
 static void multiply(const nl_product& product) {
   const auto work = [](void* raw, int64_t child) {
     const nl_product& p = *static_cast<const nl_product*>(raw);
+    const FlushSubnormals flush;
     if (p.dtype == NL_FLOAT64)
       multiply_one<double>(p, child);
     else

@@ -24,22 +24,37 @@ NONLIN_INLINE float reciprocal(float d) {
 #endif
 }
 
-// exp(x)*(1 + correction), for a small correction
-NONLIN_INLINE float exponential(float x, float correction = 0.0f) {
-  x = x > 89.0f ? 89.0f : x;
-  x = x < -104.0f ? -104.0f : x;
-  const float shifted = x * float(LOG2_E) + ROUNDER_F, n = shifted - ROUNDER_F;
-  const float r = (x - n * 0.693359375f) + (n * 2.12194440e-4f + correction);
+// exp(r) - 1 for |r| <= log(2)/2
+NONLIN_INLINE float exponential_kernel(float r) {
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
+  return p * (r * r) + r;
+}
+
+NONLIN_INLINE float exponential(float x) {
+  x = x > 89.0f ? 89.0f : x;
+  x = x < -104.0f ? -104.0f : x;
+  const float shifted = x * float(LOG2_E) + ROUNDER_F, n = shifted - ROUNDER_F;
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  const float p = exponential_kernel(r) + 1.0f;
   const uint32_t whole = bits(shifted) - bits(ROUNDER_F);
   const uint32_t half = uint32_t(int32_t(whole) >> 1);  // two steps: the result may be subnormal or infinite
   return p * from_bits((half + 127) << 23) * from_bits((whole - half + 127) << 23);
+}
+
+// exp(x + correction) for x <= 0 and a correction of x's own last digits: with fewer steps than the above, since
+// only the small end needs care.
+NONLIN_INLINE float exponential_below(float x, float correction = -0.0f) {
+  x = x < -104.0f ? -104.0f : x;
+  const float shifted = x * float(LOG2_E) + ROUNDER_F, n = shifted - ROUNDER_F;
+  const float r = (x - n * 0.693359375f) + (n * 2.12194440e-4f + correction);
+  const float p = exponential_kernel(r) + 1.0f;
+  // 2^(n + 64) is a normal number; the last product may be a subnormal one
+  return p * from_bits((bits(shifted) - (bits(ROUNDER_F) - 191)) << 23) * 5.42101086242752217e-20f;
 }
 
 NONLIN_INLINE float logarithm(float x) {
@@ -88,9 +103,13 @@ NONLIN_INLINE float logarithm_1p(float x) {
 }
 
 NONLIN_INLINE float exponential_m1(float x) {
-  const double a = x;
-  const double near = a + a * a * (0.5 + a * (1.0 / 6));
-  return float(absolute(a) < 1e-4 ? near : exp_wide(a) - 1.0);
+  float a = x > 89.0f ? 89.0f : x;
+  a = a < -18.0f ? -18.0f : a;  // exp(x) - 1 is -1 to the last digit there
+  const float shifted = a * float(LOG2_E) + ROUNDER_F, n = shifted - ROUNDER_F;
+  const float q = exponential_kernel((a - n * 0.693359375f) + n * 2.12194440e-4f);
+  const float half = from_bits((bits(shifted) - (bits(ROUNDER_F) - 126)) << 23);  // 2^n/2, which does not overflow
+  const float r = half * q + (half - 0.5f);
+  return n == 0.0f ? q : r + r;  // q itself: its half might be too small, and keeps the sign of 0
 }
 
 // from e = exp(|x|)
@@ -231,7 +250,7 @@ NONLIN_INLINE float error_function(float x) {
   r = r * t - 6.34846687e-1f;
   r = r * t - 1.28717512e-1f;
   r = r * t - t;
-  const float far = with_sign_of(1.0f - exponential(t > 10.0f ? -104.0f : r), x);
+  const float far = with_sign_of(1.0f - exponential_below(t > 10.0f ? -104.0f : r), x);
   return t > ERROR_FUNCTION_NEAR ? far : (x == x ? error_function_near(x) : x);
 }
 
@@ -271,7 +290,7 @@ NONLIN_INLINE float complementary_error_function(float x) {
   float a = absolute(x);
   a = a > 11.0f ? 11.0f : a;
   const float s = a * a;
-  const float tail = scaled_erfc(a) * exponential(-s, -square_error(a, s));
+  const float tail = scaled_erfc(a) * exponential_below(-s, -square_error(a, s));
   const float r = x < 0.0f ? 2.0f - tail : tail;
   return a < 0.4f ? 1.0f - error_function_near(x) : r;
 }
@@ -280,15 +299,14 @@ NONLIN_INLINE float gaussian(float x) {  // exp(-x*x/2)
   float a = absolute(x);
   a = a > 16.0f ? 16.0f : a;
   const float s = a * a;
-  return exponential(-0.5f * s, -0.5f * square_error(a, s));
+  return exponential_below(-0.5f * s, -0.5f * square_error(a, s));
 }
 
 NONLIN_INLINE float normal_cdf(float x, float g) {  // g = gaussian(x)
   float a = absolute(x) * float(ROOT_HALF);
   a = a > 12.0f ? 12.0f : a;
   const float tail = 0.5f * scaled_erfc(a) * g;
-  const float r = x > 0.0f ? 1.0f - tail : tail;
-  return a < 0.4f ? 0.5f + 0.5f * error_function_near(x * float(ROOT_HALF)) : r;
+  return x > 0.0f ? 1.0f - tail : tail;
 }
 
 NONLIN_INLINE float power_general(float a, float b) { return __builtin_powf(a, b); }
@@ -299,6 +317,7 @@ NONLIN_INLINE float power_positive(float a, float b) { return float(exp_wide(dou
 
 NONLIN_INLINE double reciprocal(double d) { return 1.0 / d; }
 NONLIN_INLINE double exponential(double x) { return __builtin_exp(x); }
+NONLIN_INLINE double exponential_below(double x) { return __builtin_exp(x); }
 NONLIN_INLINE double exponential_m1(double x) { return __builtin_expm1(x); }
 NONLIN_INLINE double logarithm(double x) { return __builtin_log(x); }
 NONLIN_INLINE double logarithm_1p(double x) { return __builtin_log1p(x); }

@@ -1,0 +1,251 @@
+"""Value and gradient of every catalogue function as a module: time over F.silu, a copy and its transcendentals.
+
+    python benchmarks/kernels.py [--elements 16000000 262144 4096] [--rounds 5] [--threads 1] [--only gelu mish]
+                                 [--compile] [--json FILE] [--picture FILE] [--markdown FILE]
+
+A job is one forward and backward pass over float32 as a network makes them: results in fresh memory. Each function
+is timed in turns with three others, and its ratios are medians over the turns:
+
+- F.silu, forward and backward
+- a copy: two of x into fresh memory, as many results as the job has
+- its transcendentals alone: the exp, log, sin ... instructions of its two programs, within the cache, without the
+  rest of the work and without memory
+
+The time is the processor's for one thread (other work on the machine distorts it less), otherwise the clock's.
+With --compile modules and F.silu run under torch.compile (seconds for each; give --only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from ctypes import POINTER, c_void_p
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import nonlin as nl
+from nonlin import native
+from nonlin.native.library import FLOAT32, CActivationCall, CProgram, load
+from nonlin.run.provenance import provenance
+
+TRANSCENDENTAL = set(
+    "exp expm1 log log1p decay softplus tanh sin cos sin_cos tan asin acos atan sinc sincs spherical_j sinh cosh "
+    "sinh_cosh asinh acosh atanh erf erfc gaussian Phi power".split()
+)
+SMALL = 0.004  # seconds: shorter jobs are repeated up to this within one timing
+Job = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One function at one size. Ratios of times; bytes are kept for backward per element."""
+
+    name: str
+    elements: int
+    nanoseconds: float
+    over_silu: float
+    over_copy: float
+    over_limit: float  # the larger of a copy and the transcendentals alone
+    transcendentals: int
+    bytes_kept: float
+
+
+def job_of(module: Callable, x: torch.Tensor, gradient: torch.Tensor) -> Job:
+    return lambda: torch.autograd.grad(module(x), x, gradient)
+
+
+def copies(x: torch.Tensor) -> Job:
+    plain = x.detach()
+    return lambda: (plain.clone(), plain.clone())
+
+
+def transcendentals(function: native.Function, x: torch.Tensor) -> tuple[Job, int]:
+    """Those instructions of value and gradient, each of x itself, and how many they are."""
+    core = load()
+    assert core is not None
+    names = {number: name for name, number in core.opcodes.items()}
+    size = x.detach().abs()  # within every domain
+    calls = []
+    for program in (function.value, function.partials):
+        code = np.array([line for line in program.code if names[line[0]] in TRANSCENDENTAL], dtype=np.int32)
+        if not len(code):
+            continue
+        code[:, 1:6] = [1, 2, 0, 0, 0]
+        c = CProgram(code.ctypes.data, 0, len(code), 0, 0, 2, 3)
+        call = CActivationCall(FLOAT32, 1, torch.get_num_threads(), 0, x.numel(), 1, 1)
+        call.programs, call.x, call.output_count = ctypes.pointer(c), size.data_ptr(), 0
+        call.outputs = ctypes.cast((c_void_p * 1)(), POINTER(c_void_p))
+        calls.append((call, code, size))
+
+    def job() -> None:
+        for call, *_ in calls:
+            core.call("nl_activate", ctypes.byref(call))
+
+    return job, sum(len(code) for _, code, _ in calls)
+
+
+def kept_bytes(module: torch.nn.Module) -> float:
+    """Per element; parameters are not counted."""
+    kept: list[torch.Tensor] = []
+    x = torch.randn(4096, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        module(x)
+    return sum(t.numel() * t.element_size() for t in kept if t.numel() >= x.numel()) / x.numel()
+
+
+def clock() -> float:
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def timed(job: Job, repeats: int) -> float:
+    begin = clock()
+    for _ in range(repeats):
+        job()
+    return (clock() - begin) / repeats
+
+
+def turns(jobs: list[Job], rounds: int) -> list[list[float]]:
+    """Seconds of each job in each round."""
+    for job in jobs:
+        job()
+    repeats = [max(1, min(400, int(SMALL / max(timed(job, 1), 1e-6)))) for job in jobs]
+    return [[timed(job, count) for job, count in zip(jobs, repeats, strict=True)] for _ in range(rounds)]
+
+
+def measure(names: list[str], elements: int, rounds: int, compiled: bool) -> list[Row]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(elements, generator=generator).requires_grad_()
+    gradient = torch.randn(elements, generator=generator)
+    wrap = (lambda module: torch.compile(module, fullgraph=True)) if compiled else (lambda module: module)
+    silu = job_of(wrap(lambda x: F.silu(x)), x, gradient)
+    rows = []
+    for name in names:
+        act = nl.activation(name)
+        module = act.module().requires_grad_(False)  # the function's own work: sums for parameters are extra
+        alone, count = transcendentals(native.function(act.expr, tuple(act.parameters)), x)
+        times = turns([job_of(wrap(module), x, gradient), silu, copies(x), alone], rounds)
+        middle = statistics.median
+        rows.append(Row(
+            name, elements, 1e9 * middle(own for own, *_ in times) / elements,
+            middle(own / other for own, other, *_ in times), middle(own / copy for own, _, copy, _ in times),
+            middle(own / max(copy, only) for own, _, copy, only in times), count, kept_bytes(module),
+        ))  # fmt: skip
+        print(f"{elements:>10,} {name:20s} {rows[-1].nanoseconds:8.2f} ns {rows[-1].over_silu:6.2f} x F.silu "
+              f"{rows[-1].over_copy:6.2f} x copy {rows[-1].over_limit:6.2f} x limit", flush=True)  # fmt: skip
+        if compiled:
+            torch._dynamo.reset()
+            silu = job_of(wrap(lambda x: F.silu(x)), x, gradient)
+    return rows
+
+
+def summary(rows: list[Row]) -> list[str]:
+    """The targets, for each size."""
+    lines = []
+    for elements in dict.fromkeys(row.elements for row in rows):
+        these = [row for row in rows if row.elements == elements]
+        single = [row for row in these if row.transcendentals <= 2]  # one in the value, one in the derivative
+        near = sum(row.over_limit <= 1.3 for row in these)
+        cheap = sum(row.over_silu <= 1.1 for row in single)
+        lines.append(
+            f"{elements:,} elements: {near} of {len(these)} functions take at most 1.3 x the larger of a copy and "
+            f"their transcendentals; {cheap} of {len(single)} with at most one transcendental take at most 1.1 x "
+            f"F.silu; median over F.silu {statistics.median(row.over_silu for row in these):.2f}; kept for backward: "
+            f"{max(row.bytes_kept for row in these):g} bytes an element at most"
+        )
+    return lines
+
+
+def markdown(rows: list[Row], heading: str) -> str:
+    sizes = list(dict.fromkeys(row.elements for row in rows))
+    found = {(row.name, row.elements): row for row in rows}
+    head = "".join(f" {size:,}: × F.silu | × copy | × limit |" for size in sizes)
+    text = [heading, "", *(f"- {line}" for line in summary(rows)), "", f"| function |{head}"]
+    text.append("|---|" + "---|" * (3 * len(sizes)))
+    for name in dict.fromkeys(row.name for row in rows):
+        cells = ""
+        for size in sizes:
+            row = found[name, size]
+            cells += f" {row.over_silu:.2f} | {row.over_copy:.2f} | {row.over_limit:.2f} |"
+        text.append(f"| {name} |{cells}")
+    return "\n".join(text) + "\n"
+
+
+def picture(rows: list[Row], path: Path, title: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    sizes = list(dict.fromkeys(row.elements for row in rows))
+    largest = [row for row in rows if row.elements == sizes[0]]
+    order = [row.name for row in sorted(largest, key=lambda row: row.over_silu)]
+    columns = 1 + (len(order) - 1) // 50
+    height = -(-len(order) // columns)
+    figure, axes = plt.subplots(
+        1, columns, figsize=(max(7.0, 4.2 * columns), 0.9 + 0.19 * height), squeeze=False, sharex=True
+    )
+    colours = ["#0072b2", "#e69f00", "#009e73"]
+    for number, axis in enumerate(axes[0]):
+        names = order[number * height : (number + 1) * height]
+        for size, colour, marker in zip(sizes, colours, "osd", strict=False):
+            values = {row.name: row.over_silu for row in rows if row.elements == size}
+            axis.plot(
+                [values[name] for name in names], range(len(names)), marker, ms=4, color=colour, label=f"{size:,}"
+            )
+        axis.axvline(1, color="0.4", lw=0.8)
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_yticks(range(len(names)), names, fontsize=7)
+        axis.set_ylim(height - 0.4, -0.6)
+        axis.grid(axis="both", lw=0.3)
+        axis.set_xlabel("time over F.silu")
+    axes[0][0].legend(title="elements", fontsize=7, title_fontsize=7, loc="upper right")
+    figure.suptitle(title, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--elements", type=int, nargs="+", default=[16_000_000, 262_144, 4096])
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--only", nargs="+", default=None, help="catalogue names; all unless given")
+    options.add_argument("--compile", action="store_true", help="modules and F.silu under torch.compile")
+    options.add_argument("--json", type=Path)
+    options.add_argument("--picture", type=Path)
+    options.add_argument("--markdown", type=Path)
+    arguments = options.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if not native.available():
+        raise SystemExit(f"the compiled core is not there: {native.reason()}")
+    names = arguments.only or nl.zoo.names()
+    before = os.getloadavg()[0]
+    rows = [row for size in arguments.elements for row in measure(names, size, arguments.rounds, arguments.compile)]
+    machine = provenance()
+    heading = (
+        f"Forward and backward, float32, {'compiled' if arguments.compile else 'eager'}, "
+        f"{arguments.threads} thread(s), "
+        f"medians of {arguments.rounds} turns; {machine['processor']}, torch {machine['torch']}, core "
+        f"{native.library.load().isa}; load of the machine {before:.1f} to {os.getloadavg()[0]:.1f}."
+    )
+    print(heading, *summary(rows), sep="\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"heading": heading, "rows": [asdict(row) for row in rows]}, indent=1))
+    if arguments.markdown:
+        arguments.markdown.write_text(markdown(rows, heading))
+    if arguments.picture:
+        picture(rows, arguments.picture, heading.partition(";")[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What can be said of executors without a cluster."""
+
+import sys
+
+import pytest
+from small import TASK
+
+import nonlin as nl
+from nonlin.errors import MissingExtraError, SearchError
+from nonlin.run import start
+from nonlin.run.executor import Executor
+from nonlin.run.job import Job
+
+
+def test_an_address_without_ray_names_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "nonlin.run.cluster", raising=False)
+    with pytest.raises(MissingExtraError, match=r"pip install 'nonlin\[ray\]'"):
+        nl.search(TASK, budget=1, address="auto")
+
+
+def test_an_address_is_not_given_twice():
+    with start() as crew, pytest.raises(SearchError, match="not both"):
+        nl.search(TASK, budget=1, workers=crew, address="auto")
+
+
+def test_workers_hand_over_all_that_is_there():
+    with start(2) as crew:
+        assert isinstance(crew, Executor)
+        assert crew.slots() == 2
+        crew.begin(TASK)
+        for number, formula in enumerate(("x*tanh(x)", "sin(x)", "relu(x)", "atan(x)", "cos(x)")):
+            crew.submit(Job(number, formula, {}, 0, True, "channel", {}, "torch"))
+        found = []
+        while len(found) < 5:
+            found += [crew.next(), *crew.more()]
+        assert sorted(number for number, _ in found) == [0, 1, 2, 3, 4]
+        assert crew.more() == []
+        assert {outcome.status for _, outcome in found} == {"ok"}
+
+
+def test_the_window_is_part_of_the_search(tmp_path):
+    store = tmp_path / "a.db"
+    first = nl.search(TASK, budget=3, store=store)
+    assert "window" not in first.config.as_dict()  # as in stores from before it could be chosen
+    assert nl.search(TASK, budget=3, store=store, window=16).id == first.id
+    other = nl.search(TASK, budget=3, store=store, window=40)
+    assert other.id != first.id
+    assert nl.Study.open(store, other.id).config.window == 40
+    with pytest.raises(SearchError, match="window"):
+        nl.search(TASK, budget=3, window=0)
+
+
+def test_no_more_children_are_out_than_the_window_allows():
+    class Counting(type(start())):
+        out = most = 0
+
+        def submit(self, job):
+            super().submit(job)
+            self.out += job.number >= 12  # the first twelve are controls, all handed out at once
+            self.most = max(self.most, self.out)
+
+        def next(self):
+            number, outcome = super().next()
+            self.out -= number >= 12
+            return number, outcome
+
+    crew = Counting()
+    nl.search(TASK, budget=12, workers=crew, window=5)
+    assert crew.most == 5
