@@ -23,6 +23,7 @@ LAYERS = (
     {"diagnosis"},
     {"run"},
     {"experiments"},
+    {"experiments"},
     {"integrations"},
     {"testing"},
     {"benchmarks"},

@@ -36,17 +36,19 @@ _PUBLIC = {
     "NonlinClassifier": "nonlin.integrations.estimators",
     "NonlinRegressor": "nonlin.integrations.estimators",
     "health": "nonlin.diagnosis",
+    "reproduce": "nonlin.experiments",
     "search": "nonlin.run",
     "transfer": "nonlin.run",
 }
-_MODULES = ("diagnosis", "entropy", "errors", "expr", "nn", "tasks", "testing", "zoo")
+_MODULES = ("diagnosis", "entropy", "errors", "experiments", "expr", "nn", "tasks", "testing", "zoo")
 # modules of other libraries' names, in the folder integrations
 _INTEGRATIONS = ("hf", "optuna", "ray_tune", "timm")
 
 if TYPE_CHECKING:
-    from nonlin import diagnosis, entropy, errors, expr, nn, tasks, testing, zoo
+    from nonlin import diagnosis, entropy, errors, experiments, expr, nn, tasks, testing, zoo
     from nonlin.diagnosis import Diagnosis, HealthCard, diagnose, health
     from nonlin.entropy import density
+    from nonlin.experiments import reproduce
     from nonlin.exporters import export
     from nonlin.integrations import hf, optuna, ray_tune, timm
     from nonlin.integrations.estimators import NonlinClassifier, NonlinRegressor
@@ -77,6 +79,7 @@ __all__ = [
     "diagnosis",
     "entropy",
     "errors",
+    "experiments",
     "export",
     "expr",
     "fit",
@@ -88,6 +91,7 @@ __all__ = [
     "pipeline",
     "ray_tune",
     "register",
+    "reproduce",
     "search",
     "swap",
     "tasks",

@@ -292,3 +292,38 @@ def test_a_planted_difference_is_found_at_the_stated_power():
     needed = np.median([planted(0.9, 40, generator).seeds_for_first_two for _ in range(25)])
     found = np.mean([not planted(0.9, int(needed), generator).rows()[1].tied for _ in range(150)])
     assert 0.68 <= found <= 0.93  # 0.8 is asked for
+
+
+def test_a_run_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    """Interrupted in the middle of a run, which has four epochs: the second process trains what is left of it."""
+    from nonlin.train.checkpoint import Checkpoint
+    from nonlin.train.loop import Loop
+
+    whole = nl.compare(["relu"], TASK, seeds=1, engine="torch", nulls=False)
+    trained, original = [], Loop._train_epoch
+
+    def counted(loop):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(loop.outcome.epochs)
+        original(loop)
+
+    monkeypatch.setattr(Loop, "_train_epoch", counted)
+    monkeypatch.setattr(Checkpoint, "due", True)  # and not once a minute
+    given = {
+        "seeds": 1,
+        "engine": "torch",
+        "nulls": False,
+        "store": tmp_path / "a.db",
+        "checkpoints": tmp_path / "kept",
+    }
+    with pytest.raises(KeyboardInterrupt):
+        nl.compare(["relu"], TASK, **given)
+    assert trained == [0, 1]
+    assert len(list((tmp_path / "kept").rglob("*.checkpoint"))) == 1
+    trained.append(-1)  # three entries: nothing is raised again
+    found = nl.compare(["relu"], TASK, **given)
+    assert trained == [0, 1, -1, 2, 3]
+    assert found.runs()[0].test_loss == whole.runs()[0].test_loss
+    assert found.runs()[0].curves == whole.runs()[0].curves
+    assert not list((tmp_path / "kept").rglob("*"))  # in the store, and no longer needed

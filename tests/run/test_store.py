@@ -1,5 +1,6 @@
 """The store: what it refuses, and that it leaves alone what it refuses."""
 
+import dataclasses
 import hashlib
 import json
 import sqlite3
@@ -153,3 +154,21 @@ def test_two_processes_may_read_while_one_writes(store):
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     opened.db.execute("ROLLBACK")
     assert found.stdout.strip() == "14"
+
+
+def test_a_store_of_version_2_learns_of_measures(tmp_path):
+    """As it was before: no such column. What it holds is kept, and the next run has its measures in it."""
+    path = tmp_path / "old.db"
+    first = nl.compare(["relu"], TASK, seeds=1, store=path, nulls=False)
+    first.store.close()
+    with sqlite3.connect(path) as db:
+        db.executescript("ALTER TABLE runs DROP COLUMN measures; UPDATE meta SET value = '2';")
+    db.close()
+    again = nl.Comparison.open(path)
+    assert [run.measures for run in again.runs()] == [{}]
+    measured = dataclasses.replace(TASK, name="measured", measure=lambda model, part: {"rows": float(len(part[1]))})
+    found = nl.compare(["relu"], measured, seeds=1, store=path, nulls=False, engine="torch")
+    assert found.runs()[0].measures == {"rows": float(len(TASK.load().test[1]))}
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == ("3",)
+    db.close()

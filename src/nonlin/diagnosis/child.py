@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from nonlin.train.fit import train_model
 from nonlin.train.initial import Protocol, check_protocol, initial_model
 from nonlin.zoo import Activation, activation
 
-ROWS = 512  # of the training part, on which both diagnoses are made
+# of the training part, on which both diagnoses are made: fewer where a row is a large picture
+ROWS, LEAST_ROWS, NUMBERS = 512, 32, 2**17
 LOOKS = 40  # about so many steps of a training are recorded
 
 
@@ -107,7 +109,9 @@ def diagnose_task(
     """
     act, task = activation(act), find_task(task)
     check_protocol(protocol)
-    x, y = (part[:ROWS] for part in task.load().train)
+    x, y = task.load().train
+    rows = min(ROWS, max(LEAST_ROWS, NUMBERS // math.prod(x.shape[1:])))
+    x, y = x[:rows], y[:rows]
     rate = task.budget.learning_rate
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,7 +1,7 @@
 """Training children on this machine: in this process, or in worker processes.
 
-Workers are started by spawn (fork and torch's threads do not mix), train one child at a time on one
-thread, and end by themselves when the parent is gone, however it went: each waits on a pipe of its own.
+Workers are started by spawn (fork and torch's threads do not mix), train on one thread, one child after another or
+as a cohort, and end by themselves when the parent is gone, however it went: each waits on a pipe of its own.
 This module imports nothing heavy, so that workers can be started before anything else.
 """
 
@@ -31,6 +31,8 @@ _READY = "ready"  # a worker's first message
 
 
 GROUP = 16  # children that a process takes at once, where the engine trains them as one
+AHEAD = 4  # where it trains them one by one, but so fast that sending each by itself would cost
+QUICK = 0.1  # seconds that the training of such a group should take at most
 
 
 class InProcess(Executor):
@@ -82,6 +84,7 @@ class Workers(Executor):
         self.processes: dict[Connection, multiprocessing.process.BaseProcess] = {}
         self.ready: set[Connection] = set()
         self.finished: list[tuple[int, Outcome]] = []  # taken in, and not asked for yet
+        self.pace = QUICK  # seconds of a child, of those that took long; falls slowly
         self.task = b""
         for _ in range(count):
             self._start()
@@ -132,8 +135,11 @@ class Workers(Executor):
 
     def _group(self) -> list[tuple[Job, int]]:
         """What one worker takes: one job, or its share of those that may be trained together."""
-        free = sum(current is None for current in self.running.values())
-        most = min(GROUP, -(-len(self.queue) // free))
+        if self.queue[0][0].engine == "cohort":
+            free = sum(current is None for current in self.running.values())
+            most = min(GROUP, -(-len(self.queue) // free))
+        else:
+            most = min(AHEAD, int(QUICK / self.pace), len(self.queue) // (2 * len(self.running)))
         group = [self.queue.popleft()]
         while self.queue and len(group) < most and _together(group[-1], self.queue[0]):
             group.append(self.queue.popleft())
@@ -177,6 +183,8 @@ class Workers(Executor):
         self.running[ready] = None
         if self.queue and self.queue[0][0].engine != "cohort":
             self._hand_out()
+        for outcome in answer:
+            self.pace = max(outcome.seconds, 0.9 * self.pace, 1e-3)
         return [(job.number, outcome) for (job, _), outcome in zip(current, answer, strict=True)]
 
     def _replace(self, connection: Connection) -> list[tuple[int, Outcome]]:
@@ -216,7 +224,8 @@ class Workers(Executor):
 
 
 def _together(one: tuple[Job, int], other: tuple[Job, int]) -> bool:
-    return one[1] == other[1] == 1 and one[0].joins(other[0])
+    """Whether a worker may take the two at once: as a cohort, or one after the other in the compiled core."""
+    return one[1] == other[1] == 1 and (one[0].joins(other[0]) or one[0].engine == other[0].engine == "core")
 
 
 def default_workers() -> int:
@@ -233,13 +242,14 @@ def _work(connection: Connection) -> None:
     from nonlin.run.job import run_together
 
     torch.set_num_threads(1)
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimizer loads half of torch: do it now
     try:
         connection.send(_READY)
         task: Any = None
         while True:
             received = connection.recv()  # a list of jobs, or the task of all jobs that follow
             if isinstance(received, list):
+                if received[0].engine != "core":
+                    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first loads half of torch: not timed
                 connection.send(run_together(received, task))
             else:
                 task = received
