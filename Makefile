@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check fast sanitize docs clean
+.PHONY: help demo test check fast sanitize docs wheel clean
 
 help:
 	@echo "make demo    install, search activations on the digits, write a report"
@@ -14,6 +14,7 @@ help:
 	@echo "make docs    the documentation site in docs/build/html"
 	@echo "make fast    the tests alone, in the installed environment"
 	@echo "make sanitize  the compiled core under the address and undefined-behaviour sanitizers"
+	@echo "make wheel   the source distribution and the wheel, in dist/"
 	@echo "make clean   remove the environment and what was built"
 
 $(STAMP): pyproject.toml constraints.txt $(wildcard setup.py)
@@ -43,5 +44,13 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/build/html
 	@echo "docs/build/html/index.html"
 
+# the wheel from the unpacked source distribution, as an installer would build it
+wheel: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet 'setuptools>=77'
+	$(BIN)/python setup.py -q sdist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist dist/*.tar.gz
+	@ls dist
+
 clean:
-	rm -rf $(VENV) build demo docs/build docs/generated src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist demo docs/build docs/generated src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

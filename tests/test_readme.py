@@ -14,7 +14,7 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     namespace = {}
-    code = "from torch import nn\n" + "\n".join(BLOCKS)
+    code = "\n".join(BLOCKS)
     # shorter searches, in this process: the workers of a script would need a file to import
     code = code.replace("budget=300", "budget=3").replace(", workers=2", "").replace("budget=40", "budget=3")
     try:

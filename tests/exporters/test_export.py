@@ -7,11 +7,13 @@ times the function's own condition, |f| + |x·f'| and the like for the parameter
 import ctypes
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,18 +86,26 @@ def check(got, act, single=True, order=0, units=32):
 # The table
 
 
-def test_every_operator_has_a_spelling():
-    assert set(SPELLINGS) == set(OPERATORS)
+def test_every_spelling_is_of_an_operator():
+    assert set(SPELLINGS) <= set(OPERATORS)
 
 
 @pytest.mark.parametrize("target", ["c", "jax", "keras", "onnx"])
-def test_every_formula_ends_in_operators_with_code(target):
+def test_every_operator_can_be_written(target):
+    """By its own code, or by a formula that ends in operators with code; the error names the two places."""
     letters = [Symbol("x"), Symbol("beta"), Symbol("gamma")]
     for name, row in OPERATORS.items():
         args = [2.0, letters[0]] if name == "spherical_j" else letters[: row.arity]
         for node in walk(expand(call(name, *args), target)):
             if isinstance(node, Call):
                 assert not getattr(SPELLINGS[node.name], target).startswith("="), (name, node.name)
+
+
+def test_an_operator_without_formula_and_spelling_is_named(monkeypatch):
+    row = replace(OPERATORS["erf"], name="unheard_of")
+    monkeypatch.setitem(OPERATORS, "unheard_of", row)
+    with pytest.raises(ExportError, match=r"unheard_of cannot be written in c: .*operators\.py.*spelling\.py"):
+        expand(call("unheard_of", Symbol("x")), "c")
 
 
 # Torch
@@ -281,6 +291,11 @@ def keras():
     return pytest.importorskip("keras")
 
 
+# inside keras itself, on torch with NumPy 2
+KERAS_WARNS = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+
+@KERAS_WARNS
 @pytest.mark.parametrize("name", NAMES)
 def test_keras(keras, name, tmp_path):
     act = nl.activation(name)
@@ -293,6 +308,7 @@ def test_keras(keras, name, tmp_path):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(again(GRID)), keras.ops.convert_to_numpy(layer(GRID)))
 
 
+@KERAS_WARNS
 def test_a_keras_model_is_saved_and_loaded(keras, tmp_path):
     made = load(nl.export(nl.activation("swish", beta=1.5), "keras"), tmp_path / "exported.py")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), made.Swish()])
@@ -360,4 +376,9 @@ def test_errors(tmp_path, monkeypatch):
 def test_a_path_gets_the_text(tmp_path):
     text = nl.export("relu", "c", tmp_path / "relu.c")
     assert (tmp_path / "relu.c").read_text() == text
-    assert set(TARGETS) == {"torch", "latex", "c", "jax", "keras", "onnx"}
+
+
+@pytest.mark.parametrize("place", ["src/nonlin/cli/exporting.py", "src/nonlin/cli/pipeline.py", "docs/ship.md"])
+def test_every_target_is_named_where_users_look(place):
+    text = (Path(__file__).parents[2] / place).read_text(encoding="utf-8")
+    assert [target for target in TARGETS if not re.search(rf"\b{target}\b", text)] == []

@@ -14,9 +14,10 @@ from mpmath import mp, mpf, nstr
 
 from nonlin.expr.codegen import compile_kernel, evaluate_node
 from nonlin.expr.derivative import partial
+from nonlin.expr.expansion import expansion
 from nonlin.expr.operators import EVEN, ODD, OPERATORS
 from nonlin.expr.parse import parse
-from nonlin.expr.tree import Call, Const, Symbol, substitute
+from nonlin.expr.tree import Call, Const, Symbol, substitute, walk
 
 torch.set_num_threads(1)
 
@@ -190,8 +191,17 @@ def _evaluate(tree, values):
     return result
 
 
+def _as_it_stands(node, values):
+    """The value of a tree without the rewriting that precedes compilation."""
+    if isinstance(node, Symbol):
+        return values[node.name]
+    args = [_as_it_stands(arg, values) for arg in node.args]
+    return evaluate_node(node, args, next(iter(values.values())), {})
+
+
 def test_every_row_is_tested():
-    assert set(TRUTH) == set(OPERATORS)
+    assert set(OPERATORS) - set(TRUTH) == set(), "write the definition of these into TRUTH above"
+    assert set(TRUTH) - set(OPERATORS) == set(), "TRUTH above has operators that the table has not"
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=IDS)
@@ -213,6 +223,19 @@ def test_partials(name, dtype):
             continue
         results = partials_of_row(name, index, dtype).tolist()
         wrong += [check(got, dtype, name, at, index) for at, got in zip(points(name), results, strict=True)]
+    assert not any(wrong), "\n".join(filter(None, wrong))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in TRUTH if OPERATORS[name].formula and OPERATORS[name].arity))
+def test_formula(name):
+    """The row's formula in simpler operators is the function, to the last digits of float64."""
+    row, columns = OPERATORS[name], arguments(name, torch.float64)
+    letters = "abc"[: row.arity]
+    simpler = expansion(Call(row, tuple(Symbol(letter) for letter in letters)))
+    assert simpler is not None
+    assert not any(isinstance(node, Call) and node.operator is row for node in walk(simpler))
+    results = _as_it_stands(simpler, dict(zip(letters, columns, strict=True))).tolist()
+    wrong = [check(got, torch.float64, name, at) for at, got in zip(points(name), results, strict=True)]
     assert not any(wrong), "\n".join(filter(None, wrong))
 
 

@@ -101,3 +101,14 @@ def test_the_gain_keeps_the_signal():
             weight = torch.randn(512, 512) * nl.gain(name) / math.sqrt(512)
             h = nl.activation(name)(h) @ weight
         assert 0.7 < float(h.square().mean()) < 1.4
+
+
+class Watched(nn.Sequential):
+    """Not `nn.Sequential` itself, so that the layers are found by running it."""
+
+
+@pytest.mark.parametrize("order", ["LALAL", "LLAAL", "ALLA"])
+def test_layers_of_a_sequential_are_known_without_running_it(order):
+    parts = [nn.Linear(3, 3) if kind == "L" else nl.activation("tanh").module() for kind in order]
+    plain, watched = nn.Sequential(*parts), Watched(*parts)
+    assert layers_after_activations(plain, torch.empty(0)) == layers_after_activations(watched, torch.randn(2, 3))

@@ -534,3 +534,31 @@ def test_more_errors():
     with pytest.raises(NonlinError, match="made by nonlin already: replace='ActivationModule'"):
         nl.swap(model, "mish")
     assert len(nl.swap(model, "mish", replace="ActivationModule")) == 2
+
+
+def test_undo_out_of_order_changes_nothing():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    first = nl.swap(model, "swish")
+    second = nl.swap(model, "mish", replace="ActivationModule")
+    with pytest.raises(NonlinError, match="undo the later swap first"):
+        first.undo()
+    second.undo()
+    first.undo()
+    assert isinstance(model[1], nn.ReLU)
+
+
+@pytest.mark.parametrize("given", [nn.GELU, lambda: nn.GELU()], ids=["class", "function"])
+def test_what_makes_no_module_says_what_to_pass(given):
+    with pytest.raises(NonlinError, match=r"Pass (an instance, GELU\(\)|a name, a formula or a module)"):
+        nl.swap(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), given)
+
+
+def test_blend_from_an_activation_that_overwrites_its_input():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True), nn.Linear(3, 1))
+    x = torch.randn(5, 2)
+    before = model(x)
+    nl.swap(model, "swish", blend=4)
+    torch.testing.assert_close(model(x), before)
+    model(x).sum().backward()
+    expected = torch.autograd.grad(nn.Sequential(model[0], nn.ReLU(), model[2])(x).sum(), model[0].weight)[0]
+    torch.testing.assert_close(model[0].weight.grad, expected)

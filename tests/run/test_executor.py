@@ -1,6 +1,7 @@
 """What can be said of executors without a cluster."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 from small import TASK
@@ -68,3 +69,26 @@ def test_no_more_children_are_out_than_the_window_allows():
     crew = Counting()
     nl.search(TASK, budget=12, workers=crew, window=5)
     assert crew.most == 5
+
+
+def test_fast_children_go_out_several_at_once():
+    """Only in the compiled core, only once it is known that they are fast, and none twice."""
+    from nonlin.run.local import AHEAD, QUICK, Workers
+
+    with Workers(0) as crew:  # nothing is trained: only who gets what
+        crew.running = {"first": None, "second": None}
+        job = Job(0, "tanh(x)", {}, 0, True, "channel", {}, "core")
+
+        def sizes(pace, engine="core"):
+            crew.pace = pace
+            crew.queue.extend((replace(job, number=k, engine=engine), 1) for k in range(20))
+            taken = []
+            while crew.queue:
+                taken.append([one.number for one, _ in crew._group()])
+            assert sum(taken, []) == list(range(20))
+            return [len(group) for group in taken]
+
+        assert set(sizes(QUICK)) == {1}
+        assert max(sizes(QUICK / 100)) == AHEAD
+        assert set(sizes(QUICK / 100, "torch")) == {1}
+        crew.running = {}

@@ -156,53 +156,6 @@ def test_no_direction_without_outputs():
     assert entropy_direction(np.full(len(FINE), np.nan)) is None
 
 
-# PPO
-
-
-def test_the_controller_judges_what_it_draws():
-    """The share of draws of each code must be the probability that `judge` gives it."""
-    from nonlin.strategies.controller import Controller
-
-    for where in (TINY, _templates()):
-        generator = np.random.default_rng(0)
-        controller = Controller(where, 8, generator)
-        for weight in controller.parameters():
-            weight.data *= 6  # away from uniform
-        codes = [where.code(k) for k in range(where.size)]
-        logs, _, mask = controller.judge(codes)
-        chance = (logs * mask).sum(dim=1).exp().detach().numpy()
-        if len(where.shapes) == 1:
-            assert chance.sum() == pytest.approx(1, abs=1e-4)
-        draws = 20_000
-        counts = np.bincount([where.index(code) for code in controller.sample(draws, generator)], minlength=where.size)
-        expected = chance / chance.sum() * draws
-        statistic = float(((counts - expected) ** 2 / expected).sum())
-        assert chance.max() > 2 * chance.min()
-        assert statistic < where.size - 1 + 4 * math.sqrt(2 * where.size)
-
-
-def _templates():
-    from nonlin.strategies import Space
-
-    return Space("t", TINY.unary, TINY.binary, templates=("u(x)", "b(x, u(x))"))
-
-
-def test_ppo_moves_towards_reward():
-    from nonlin.strategies.functions import BINARY
-    from nonlin.strategies.ppo import PPO
-
-    made = PPO(CORE, seed=0)
-    product = BINARY.index("a*b")
-    share = lambda: np.mean([code[0] == product for code in made.controller.sample(400, np.random.default_rng(1))])  # noqa: E731
-    before = share()
-    for _ in range(60):
-        expr = made.ask()
-        good = made.memory.codes[-1][0] == product
-        made.tell(expr, float(good), 0.0 if good else 1.0)
-    assert before < 0.2
-    assert share() > 2 * before
-
-
 # Names and classes
 
 

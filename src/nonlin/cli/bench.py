@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from nonlin.cli.bench_speed import SPEED
 from nonlin.cli.screen import console, print_json, table
 from nonlin.errors import NonlinError
 
@@ -145,6 +146,7 @@ def _whole_numbers(text: str) -> list[int]:
 BENCHMARKS: dict[str, Callable[..., None]] = {
     "strategies": strategies,
     "table": make_table,
+    **SPEED,
 }
 bench = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich",

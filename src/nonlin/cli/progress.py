@@ -19,9 +19,15 @@ if TYPE_CHECKING:
     from nonlin.train.pace import Pace
 
 
+class _Bar(Bar):
+    def stop(self) -> None:
+        if not self.disable:  # older releases of rich print an empty line here
+            super().stop()
+
+
 def _bar(out: Console, quiet: bool = False) -> Bar:
     """How far, how long, how long still, and a note; nothing away from a terminal."""
-    return Bar(
+    return _Bar(
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

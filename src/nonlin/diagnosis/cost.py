@@ -8,12 +8,11 @@ from typing import Any
 
 from nonlin.expr import Call, Const, Expr, simplify, walk
 
-# Library calls (exponentials, logarithms, error functions, ...) in one value; arithmetic and roots are not counted.
-_CALLS = {
-    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sigmoid": 1, "softplus": 2, "logsigmoid": 2, "sin": 1, "cos": 1,
-    "tan": 1, "asin": 1, "acos": 1, "atan": 1, "sinc": 2, "spherical_j": 2, "sinh": 1, "cosh": 1, "tanh": 1,
-    "sech": 1, "asinh": 2, "acosh": 1, "atanh": 1, "erf": 1, "erfc": 1, "Phi": 1, "phi": 1,
-}  # fmt: skip
+# Library calls (exponentials, logarithms, error functions, ...) in one value: one, but for these.
+_ARITHMETIC = set(
+    "add sub mul mul0 div neg pow lt le gt ge where max min clip heaviside relu abs sign floor sqrt pi".split()
+)
+_TWO_CALLS = {"softplus", "logsigmoid", "sinc", "spherical_j", "asinh"}
 _ELEMENTS = 1 << 18
 _SECONDS = 0.2
 _MOST_PAIRS = 200
@@ -22,11 +21,15 @@ _MOST_PAIRS = 200
 def transcendentals(expr: Expr) -> int:
     """How many transcendental functions one value takes, equal subexpressions counted once."""
     nodes = {node for node in walk(simplify(expr)) if isinstance(node, Call) and "x" in node.symbols}
-    return sum(_CALLS.get(node.name, 0) + _power(node) for node in nodes)
+    return sum(_calls(node) for node in nodes)
 
 
-def _power(node: Call) -> int:
-    """1 for a power that is neither whole nor a half."""
+def _calls(node: Call) -> int:
+    """Of one operator; a power has one unless it is whole or a half, arithmetic and roots have none."""
+    if node.name in _TWO_CALLS:
+        return 2
+    if node.name not in _ARITHMETIC:
+        return 1
     if node.name != "pow":
         return 0
     exponent = node.args[1]

@@ -1,8 +1,9 @@
-"""How each operator is written in each target: one row per operator of the language.
+"""How an operator is written in each target, where the target has a function of its own for it.
 
 A spelling is the target's own code with {0}, {1}, {2} for the arguments, or, after "=", a formula of the
-language in a, b, c that stands for it there. The column for ONNX holds the name of an ONNX operator, or "=".
-Torch and LaTeX are columns of the operator table itself (`nonlin.expr.operators`).
+language in a, b, c that stands for it there; "=" alone is the formula of the operator's row in
+`nonlin.expr.operators`, which also serves an operator without a row here. The column for ONNX holds the name of
+an ONNX operator, or "=". Torch and LaTeX are columns of the operator table itself.
 
 The formulas are chosen so that no target loses digits or overflows where ours does not: most libraries'
 own sigmoid, for one, has no digits left at -20 in float32 (1 - tanh), and ONNX has neither expm1 nor erfc.
@@ -14,7 +15,9 @@ import math
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from nonlin.expr import Expr, parse, substitute
+from nonlin.errors import ExportError
+from nonlin.expr import Expr
+from nonlin.expr.expansion import expansion, in_terms_of
 from nonlin.expr.tree import Call, Const, call
 
 Target = Literal["c", "jax", "keras", "onnx"]
@@ -25,10 +28,6 @@ class Spelling(NamedTuple):
     jax: str
     keras: str
     onnx: str
-
-
-def _everywhere(text: str) -> Spelling:
-    return Spelling(text, text, text, text)
 
 
 def _named(c: str, numpy: str, keras: str, onnx: str) -> Spelling:
@@ -61,7 +60,6 @@ _TAIL = f"({_T}*exp(-a*a + {_POLYNOMIAL}))"
 _ERFC = f"=where(a > 0.5, {_TAIL}, where(a < -0.5, 2 - {_TAIL}, 1 - erf(a)))"
 _EXPM1 = "=where(a < 1, 2*tanh(0.5*min(a, 1))/(1 - tanh(0.5*min(a, 1))), exp(a) - 1)"
 _LOG1P = "=where(a < 1, 2*atanh(min(a, 1)/(2 + min(a, 1))), log(1 + a))"
-_SOFTPLUS = "=max(a, 0) + log1p(exp(-abs(a)))"
 # asinh(s) = log1p(s + s²/(1 + √(1 + s²))), odd
 _ASINH = "=where(a < 0, -1, 1)*log1p(abs(a) + abs(a)*(abs(a)/(1 + sqrt(1 + a*a))))"
 
@@ -87,9 +85,6 @@ SPELLINGS: dict[str, Spelling] = {
     ),
     "max": Spelling("nl_max@({0}, {1})", "jnp.maximum({0}, {1})", "ops.maximum({0}, {1})", "Max"),
     "min": Spelling("nl_min@({0}, {1})", "jnp.minimum({0}, {1})", "ops.minimum({0}, {1})", "Min"),
-    "clip": _everywhere("=min(max(a, b), c)"),
-    "heaviside": _everywhere("=where(a > 0, 1, where(a < 0, 0, b))"),
-    "relu": _everywhere("=max(a, 0)"),
     "abs": _named("fabs", "abs", "abs", "Abs"),
     "sign": Spelling("=where(a > 0, 1, where(a < 0, -1, 0))", "jnp.sign({0})", "ops.sign({0})", "Sign"),
     "floor": _named("floor", "floor", "floor", "Floor"),
@@ -99,9 +94,7 @@ SPELLINGS: dict[str, Spelling] = {
     "log": _named("log", "log", "log", "Log"),
     "log1p": _named("log1p", "log1p", "log1p", _LOG1P),
     "sqrt": _named("sqrt", "sqrt", "sqrt", "Sqrt"),
-    "sigmoid": _everywhere("=1/(1 + exp(-a))"),
-    "softplus": Spelling(_SOFTPLUS, _SOFTPLUS, _SOFTPLUS, "Softplus"),
-    "logsigmoid": _everywhere("=-softplus(-a)"),
+    "softplus": Spelling("=", "=", "=", "Softplus"),
     # trigonometric
     "sin": _named("sin", "sin", "sin", "Sin"),
     "cos": _named("cos", "cos", "cos", "Cos"),
@@ -109,29 +102,26 @@ SPELLINGS: dict[str, Spelling] = {
     "asin": _named("asin", "arcsin", "arcsin", "Asin"),
     "acos": _named("acos", "arccos", "arccos", "Acos"),
     "atan": _named("atan", "arctan", "arctan", "Atan"),
-    "sinc": _everywhere("=spherical_j(0, a)"),
-    "spherical_j": _everywhere("=spherical_j(a, b)"),  # see `expand`
     # hyperbolic
     "sinh": _named("sinh", "sinh", "sinh", "Sinh"),
     "cosh": _named("cosh", "cosh", "cosh", "Cosh"),
     "tanh": _named("tanh", "tanh", "tanh", "Tanh"),
-    "sech": _everywhere("=2*exp(-abs(a))/(1 + exp(-2*abs(a)))"),
     "asinh": Spelling("asinh@({0})", _ASINH, _ASINH, _ASINH),
     "acosh": _named("acosh", "arccosh", "arccosh", "Acosh"),
     "atanh": _named("atanh", "arctanh", "arctanh", "Atanh"),
     # normal distribution
     "erf": Spelling("erf@({0})", "jax.scipy.special.erf({0})", "ops.erf({0})", "Erf"),
     "erfc": Spelling("erfc@({0})", "jax.scipy.special.erfc({0})", _ERFC, _ERFC),
-    "Phi": _everywhere(f"=0.5*erfc({-math.sqrt(0.5)!r}*a)"),
-    "phi": _everywhere(f"={1 / math.sqrt(2 * math.pi)!r}*exp(-0.5*a*a)"),
-    # constants, and the product in which 0 times infinity is 0
-    "pi": _everywhere(f"={math.pi!r}"),
-    "mul0": _everywhere("=where(abs(a) <= 0, 0, where(abs(b) <= 0, 0, a*b))"),
 }
 
 
 def expand(node: Expr, target: Target) -> Expr:
-    """The tree with only such operators as the target has code for."""
+    """The tree with only such operators as the target has code for.
+
+    Raises
+    ------
+    ExportError : for an operator that has neither code for this target nor a formula
+    """
     return _expand(node, target)
 
 
@@ -139,20 +129,26 @@ def expand(node: Expr, target: Target) -> Expr:
 def _expand(node: Expr, target: Target) -> Expr:
     if not isinstance(node, Call):
         return node
-    args = [_expand(arg, target) for arg in node.args]
-    if node.name == "spherical_j":
-        assert isinstance(args[0], Const)
-        return _expand(_bessel(int(args[0].value), args[1]), target)
-    text: str = getattr(SPELLINGS[node.name], target)
+    args = tuple(_expand(arg, target) for arg in node.args)
+    text: str = getattr(SPELLINGS[node.name], target) if node.name in SPELLINGS else "="
     if not text.startswith("="):
         return call(node.name, *args)
-    formula = substitute(_formula(text[1:]), dict(zip("abc", args, strict=False)))
-    return _expand(formula, target)
+    simpler = _simpler(Call(node.operator, args), text[1:])
+    if simpler is None:
+        raise ExportError(
+            f"{node.name} cannot be written in {target}: give its row in nonlin/expr/operators.py a formula, or add a "
+            "row for it in nonlin/exporters/spelling.py."
+        )
+    return _expand(simpler, target)
 
 
-@lru_cache(maxsize=256)
-def _formula(text: str) -> Expr:
-    return parse(text)
+def _simpler(node: Call, formula: str) -> Expr | None:
+    """The call in simpler operators: by a formula of this table, or by the operator's own."""
+    if node.name == "spherical_j":
+        order, argument = node.args
+        assert isinstance(order, Const)
+        return _bessel(int(order.value), argument)
+    return in_terms_of(formula, node.args) if formula else expansion(node)
 
 
 def _bessel(n: int, a: Expr) -> Expr:

@@ -8,10 +8,12 @@ Functions that would hide a NaN in x (a step, the derivative of relu) are made t
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,17 +25,12 @@ from nonlin.expr.tree import Call, Const, Expr, Symbol, call, is_call
 
 Kernel = Callable[..., tuple[Tensor, ...]]
 
-_NAMESPACE = {
+# What the table's torch column may name: torch, and the functions of `special`.
+_NAMESPACE: dict[str, Any] = {
     "torch": torch,
     "inf": math.inf,
     "nan": math.nan,
-    **{
-        name: getattr(special, name)
-        for name in (
-            "power maximum minimum choose heaviside guarded_product softplus sech asinh erfc "
-            "normal_pdf normal_cdf spherical_j"
-        ).split()
-    },
+    **{name: f for name, f in inspect.getmembers(special, inspect.isfunction) if not name.startswith("_")},
 }
 
 
@@ -79,11 +76,16 @@ def _build(outputs: tuple[Expr, ...], parameters: tuple[str, ...], hides: tuple[
 # Lowering
 
 
-def lower(node: Expr, parameters: Sequence[str] = ()) -> Expr:
-    """The tree as the machine evaluates it: simplified, with guarded products where they are needed."""
+@lru_cache(maxsize=16384)
+def _lowered(node: Expr, parameters: tuple[str, ...]) -> Expr:
     node = simplify(node)
     guarded = _overflowing_products(node, parameters)
     return _guard(node, guarded) if guarded else node
+
+
+def lower(node: Expr, parameters: Sequence[str] = ()) -> Expr:
+    """The tree as the machine evaluates it: simplified, with guarded products where they are needed."""
+    return _lowered(node, tuple(parameters))  # a function's value and its derivatives are lowered in several programs
 
 
 def _guard(node: Expr, guarded: frozenset[Expr]) -> Expr:

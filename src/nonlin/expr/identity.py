@@ -159,6 +159,7 @@ _PARAMETER_DRAWS = _ParameterDraws()
 _GRID = _Grid()
 
 
+@lru_cache(maxsize=16384)
 def fingerprint(node: Expr) -> np.ndarray:
     """Compressed float64 values of a canonical expression, shape (draws·points,).
 
@@ -168,7 +169,9 @@ def fingerprint(node: Expr) -> np.ndarray:
     values = _GRID.value(node).expand(DRAWS, len(_X)).reshape(-1)
     compressed = torch.asinh(values)
     compressed = torch.nan_to_num(compressed, nan=1e4, posinf=2e4, neginf=-2e4)
-    return compressed.numpy()
+    marks = compressed.numpy()
+    marks.flags.writeable = False  # remembered
+    return marks
 
 
 class IdentityIndex:
@@ -231,6 +234,7 @@ def same_function(left: Expr, right: Expr) -> bool:
 # Kinds
 
 
+@lru_cache(maxsize=65536)
 def kind(node: Expr) -> str:
     """What training can expect: "constant", "affine", "undefined" (not finite for |x| ≤ 3) or "ordinary".
 

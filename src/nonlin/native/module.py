@@ -71,7 +71,6 @@ class Program:
         self.prepare(*wanted)
         return self.gradient_kernels[wanted]
 
-    @torch.compiler.assume_constant_result
     def prepare(self, *wanted: int) -> bool:
         """Make the kernel of the value, or of the derivatives by the inputs `wanted`; once."""
         if "value_kernel" in self.__dict__ if not wanted else wanted in self.gradient_kernels:
@@ -83,6 +82,9 @@ class Program:
                 partials = tuple(derivative(self.expr, self.inputs[index]) for index in wanted)
                 self.gradient_kernels[wanted] = compile_kernel(partials, self.parameters)
         return True
+
+    # What torch.compiler.assume_constant_result does, which loads torch's compiler: a second for every process.
+    prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ The tree is lowered as for torch (`codegen.lower`: simplified, products guarded)
 equal parts are computed once, across all outputs: a value and its derivatives are one program, and a
 derivative is what `expr.derivative` says it is. `exp(-|a|)` is an instruction of its own, so that
 sigmoid(a), sigmoid(-a), softplus(a), tanh(a) and sech(a) share one exponential; so do Phi and phi.
+An operator without instructions is written by its formula in the operator table; without one, torch evaluates it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from nonlin.errors import NonlinError
 from nonlin.expr import Call, Const, Expr, Symbol, derivative
 from nonlin.expr.codegen import fold_numbers, lower
+from nonlin.expr.expansion import expansion
 from nonlin.expr.tree import is_call
 from nonlin.native.library import CProgram, load
 
@@ -224,6 +226,8 @@ class _Assembler:
             return self.emit(DIRECT[node.name], *(self.visit(arg) for arg in node.args))
         if node.name in COMPOSED:
             return getattr(self, f"compose_{node.name}")(node)
+        if (simpler := expansion(node)) is not None:
+            return self.visit(fold_numbers(simpler))
         raise UnsupportedError(f"the machine has no instruction for {node.name!r}.")
 
     def constant(self, value: float) -> int:

@@ -24,6 +24,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo  # torch.compiler.disable that loads the compiler when it is first needed
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from nonlin.errors import NonlinError
@@ -85,7 +86,7 @@ class Observing(nn.Module, ABC):
         if torch.compiler.is_compiling() or self._due:
             self._sample = tuple(pick(value.detach()).float() for value in values)
 
-    @torch.compiler.disable
+    @_disable_dynamo
     @torch.no_grad()
     def step(self) -> None:
         """Count one optimiser step, if the layer took part in it, and refresh if due."""

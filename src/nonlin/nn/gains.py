@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nonlin.errors import NonlinError
 from nonlin.zoo import Activation, activation
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Keeps = Literal["second-moment", "variance"]
 
@@ -59,10 +62,24 @@ def _midpoints(act: Activation, reach: float, panels: int) -> tuple[float, float
 
     A jump or a pole at a border of two panels, as at 0, is met by symmetry.
     """
+    from nonlin.native.direct import value
+    from nonlin.native.program import function
+
+    z, weight = _panels(reach, panels)
+    compiled = function(act.expr, tuple(act.parameters))  # the one that a training in the core needs next
+    if compiled.supported:
+        values = value(compiled, z, [z.new_tensor(number) for _, number in act.initial])
+    else:
+        values = act(z)
+    weighted = weight * values
+    return float(weighted.sum()), float((weighted * values).sum())
+
+
+@lru_cache(maxsize=4)
+def _panels(reach: float, panels: int) -> tuple[Tensor, Tensor]:
+    """The middles of the panels and N(0, 1)'s density there times their width, each (panels,), float64."""
     import torch
 
     width = 2 * reach / panels
     z = -reach + width * (torch.arange(panels, dtype=torch.float64) + 0.5)
-    weight = width / math.sqrt(2 * math.pi) * torch.exp(-0.5 * z * z)
-    values = act(z)
-    return float((weight * values).sum()), float((weight * values * values).sum())
+    return z, width / math.sqrt(2 * math.pi) * torch.exp(-0.5 * z * z)

@@ -7,6 +7,8 @@ activation's gain, relative to the gain of the function the model's own initiali
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from nonlin.nn.gains import gain
 from nonlin.zoo import Activation
 
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
+_PLAIN = (nn.Linear, ActivationModule)
 
 
 def match_gain(model: nn.Module, act: Activation, example: Tensor, reference: Activation) -> list[str]:
@@ -42,6 +45,13 @@ def match_gain(model: nn.Module, act: Activation, example: Tensor, reference: Ac
 
 def layers_after_activations(model: nn.Module, example: Tensor) -> list[str]:
     """Names of linear and convolution layers that run next after an activation, in order of execution."""
+    parts = list(model.named_children())
+    if type(model) is nn.Sequential and len(parts) == len(model) and all(type(part) in _PLAIN for _, part in parts):
+        return [  # runs in the order written: no need to look
+            name
+            for (_, before), (name, part) in pairwise(parts)
+            if isinstance(before, ActivationModule) and isinstance(part, nn.Linear)
+        ]
     followers: dict[str, None] = {}
     last_was_activation = False
 

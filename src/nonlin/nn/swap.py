@@ -58,19 +58,33 @@ class Swapped(list[str]):
         self.scaled: dict[str, float] = {}
         self._weights: list[tuple[torch.Tensor, float]] = []
         self._changes: list[_Change] = []
+        self._placed: list[tuple[str, nn.Module, str, nn.Module]] = []  # name, owner, key, the new module
 
     def undo(self) -> None:
-        """The model as it was: old activations, and scaled weights divided by their factor."""
+        """The model as it was: old activations, and scaled weights divided by their factor.
+
+        Raises NonlinError, and changes nothing, if one of the new modules was replaced since, as by a later swap.
+        """
+        for name, owner, key, module in self._placed:
+            now = getattr(owner, key, None)
+            if now is not module and not (isinstance(module, Blend) and now is module.new):
+                raise NonlinError(
+                    f"{name} was replaced after this swap, by a {type(now).__name__}; undo the later swap first."
+                )
+        self._revert()
+
+    def _revert(self) -> None:
         for change in reversed(self._changes):
             change.undo()
         with torch.no_grad():
             for weight, factor in self._weights:
                 weight.div_(factor)
-        self._changes, self._weights = [], []
+        self._changes, self._weights, self._placed = [], [], []
         self.clear()
 
     def __str__(self) -> str:
-        lines = [f"{len(self)} activations are now {self.activation}:", *(f"  {name}" for name in self)]
+        count = "1 activation is" if len(self) == 1 else f"{len(self)} activations are"
+        lines = [f"{count} now {self.activation}:", *(f"  {name}" for name in self)]
         if self.scaled:
             lines += ["weights scaled:", *(f"  {name} by {factor:.4g}" for name, factor in self.scaled.items())]
         if self.skipped:
@@ -104,7 +118,8 @@ def swap(
         tanh, which mostly are gates and outputs
     names : only places whose qualified name matches: shell patterns ("encoder.*"), compiled regular
         expressions (searched), or a list of them
-    index : only these of the places that are left, counted in order of definition; negative ones from the end
+    index : only these of the places that are left, in the order of `model.named_modules()` (calls in a module's own
+        code come before its submodules); negative ones from the end
     per : "channel" for parameters of their own for each channel; how many there are is seen in a dry run
     dim : the dimension of the channels; default: found in the dry run
     example : one batch: a tensor, a tuple of arguments or a dictionary of keyword arguments
@@ -141,8 +156,9 @@ def swap(
         if functional and names is None and index is None:
             report.skipped += remaining(model, wanted, example)
     except BaseException:
-        report.undo()
+        report._revert()
         raise
+    report._placed = [(site.name, site.owner, site.key, getattr(site.owner, site.key)) for site in sites]
     return report
 
 
@@ -173,11 +189,22 @@ class _Factory:
             self.made = lambda per, channels, dim: copy.deepcopy(act)
         elif callable(act) and not isinstance(act, Activation):
             self.label = getattr(act, "__name__", "the new ones")
-            self.made = lambda per, channels, dim: act(channels, dim)
+            self.made = lambda per, channels, dim: self._called(act, channels, dim)
         else:
             self.act = found = activation(act)
             self.label = found.name
             self.made = lambda per, channels, dim: found.module(per=per, channels=channels, dim=dim)
+
+    def _called(self, act: Callable[[int | None, int], nn.Module], channels: int | None, dim: int) -> nn.Module:
+        hint = f"Pass an instance, {self.label}(), to have it copied for each place" if isinstance(act, type) else (
+            "Pass a name, a formula or a module; a function is called with (channels, dim) and returns a module"
+        )  # fmt: skip
+        if isinstance(act, type) and issubclass(act, nn.Module):
+            raise NonlinError(f"{self.label} is a class. {hint}.")
+        try:
+            return act(channels, dim)
+        except TypeError as error:
+            raise NonlinError(f"{self.label}(channels={channels}, dim={dim}) failed: {error}. {hint}.") from error
 
     def __call__(self, per: Per, channels: int | None, dim: int, site: Site, blend: int) -> nn.Module:
         module = self.made(per, channels, dim)

@@ -32,6 +32,8 @@ class Blend(Observing):
             raise NonlinError(f"steps={steps!r} must be a whole number of optimiser steps above 0.")
         super().__init__(every=1, early=(), momentum=1.0, synchronise=False)
         self.old, self.new, self.length = old, new, steps
+        # in place, either would overwrite the input that the other reads, and that backward needs
+        self._overwrites = any(getattr(part, "inplace", False) for part in (*old.modules(), *new.modules()))
         # the weight of the new function, a tensor so that a compiled graph need not be compiled again
         self.register_buffer("share", torch.zeros(()), persistent=False)
         self.finished = False
@@ -46,8 +48,9 @@ class Blend(Observing):
         if self.finished:
             return self.new(x)
         self.observe(torch.clone)
-        new = self.new(x)
-        return torch.lerp(self.old(x).to(new.dtype), new, self.share.to(new.dtype))
+        first, second = (x.clone(), x.clone()) if self._overwrites else (x, x)
+        new = self.new(first)
+        return torch.lerp(self.old(second).to(new.dtype), new, self.share.to(new.dtype))
 
     def _load_from_state_dict(self, *args) -> None:
         super()._load_from_state_dict(*args)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from nonlin.errors import StoreError
+from nonlin.run.row import Row
 from nonlin.run.store import Store, now
 
 Phase = Literal["tuning", "final"]
 
 
 @dataclass
-class Run:
+class Run(Row):
     """One training of a comparison. Also reads like a mapping: ``run["score"]``, ``dict(run)``.
 
     Attributes
@@ -55,14 +56,6 @@ class Run:
     def key(self) -> tuple[str, str, str, float, int]:
         """What sets a run apart from all others of its comparison."""
         return self.phase, self.task, self.arm, self.rate, self.seed
-
-    def keys(self) -> list[str]:
-        return [item.name for item in fields(self)]
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.keys():
-            raise KeyError(name)
-        return getattr(self, name)
 
 
 _COLUMNS = tuple(item.name for item in fields(Run))

@@ -16,11 +16,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from nonlin.run.row import Row
 from nonlin.run.runs import Run
 from nonlin.run.statistics import (
     ALPHA,
@@ -57,7 +58,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Standing(Row):
     """One row of the table. Also reads like a mapping.
 
     Attributes
@@ -95,14 +96,6 @@ class Standing:
     diverged: int
     failed: int
     parameters: dict[str, float]
-
-    def keys(self) -> list[str]:
-        return [item.name for item in fields(self)]
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.keys():
-            raise KeyError(name)
-        return getattr(self, name)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

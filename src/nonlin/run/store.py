@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from nonlin.errors import StoreError
+from nonlin.run.row import Row
 
 try:
     import fcntl
@@ -73,7 +74,7 @@ _UPDATES = {"1": f"{_COMPARISONS} {_MEASURES}", "2": _MEASURES}  # from which ve
 
 
 @dataclass
-class Trial:
+class Trial(Row):
     """One child network of a study. Also reads like a mapping: ``trial["score"]``, ``dict(trial)``.
 
     Attributes
@@ -102,14 +103,6 @@ class Trial:
     curves: dict[str, list[float]] = field(default_factory=dict, repr=False)
     parameters: dict[str, float] = field(default_factory=dict)
     error: str = ""
-
-    def keys(self) -> list[str]:
-        return [item.name for item in fields(self)]
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.keys():
-            raise KeyError(name)
-        return getattr(self, name)
 
     def rank_key(self) -> tuple:
         """Sorts trials best first: full trainings before stopped ones, then score, loss, number."""

@@ -15,15 +15,19 @@ import numpy as np
 import torch
 
 from nonlin.expr import Expr
+from nonlin.strategies.evaluate import evaluate
 from nonlin.strategies.memory import Memory, merit
-from nonlin.strategies.moves import crossover, mutate
-from nonlin.strategies.sketch import QUANTILES, sketch
+from nonlin.strategies.moves import crossover, draw, mutate
+from nonlin.strategies.sketch import QUANTILES
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
 FINER = 5  # quantiles for the direction, for each one of a sketch
 FINE = torch.special.ndtri((torch.arange(FINER * QUANTILES, dtype=torch.float64) + 0.5) / (FINER * QUANTILES))
 STEPS = (0.5, 0.2, -0.2, -0.5)  # of the correction's size, relative to f's deviation; positive is less entropy
+RENEWED = 6  # steps of one parent after which others are looked at
+KEPT = 32  # parents whose surroundings are held, 0.1 MB each
+TURNS = 4  # times that a parent's surroundings are renewed, where nothing new is left there
 LARGEST_STEP = 3.0  # of a correction at one input, in deviations: it may grow without bound in the tails
 
 
@@ -35,17 +39,21 @@ class Entropic:
     space, seed : where to search, and the seed of all choices
     first : functions drawn at random before the first step
     parents : the best functions so far, one of which takes the step
-    moved, random : where to look for the nearest function: moves from the parent, and random ones
+    moved, random : where to look for the nearest function: moves from the parent, and random ones, which follow from
+        the seed and the parent alone and serve for several steps; besides, crossings with the other best
     """
 
     def __init__(
         self, space: Space, seed: int = 0, first: int = 8, parents: int = 5, moved: int = 120, random: int = 80
     ):
         self.space, self.first, self.parents, self.moved, self.random = space, first, parents, moved, random
+        self.seed = seed
         self.generator = np.random.default_rng(seed)
         self.memory = Memory(space)
         self.steps: dict[int, int] = {}  # number of a code -> which of STEPS led to it
+        self.taken: dict[int, int] = {}  # number of a parent's code -> how many steps it took
         self.directions: dict[Code, np.ndarray | None] = {}
+        self.surroundings: dict[Code, tuple[int, list[Code], np.ndarray]] = {}
 
     def ask(self) -> Expr | None:
         best = self.memory.best(self.parents)
@@ -53,7 +61,7 @@ class Entropic:
             code = self.memory.anything(self.generator)
             return None if code is None else self.memory.ask(code)
         which = self._step()
-        parent = self.memory.codes[best[int(self.generator.integers(len(best)))]]
+        parent = best[int(self.generator.integers(len(best)))]
         code = self._nearest(parent, STEPS[which])
         if code is None:
             return None
@@ -72,22 +80,43 @@ class Entropic:
                 lost[which] += not good
         return int(np.argmax(self.generator.beta(won, lost)))
 
-    def _nearest(self, parent: Code, step: float) -> Code | None:
-        """The new function nearest to the parent moved by `step`, among moves from it and random functions."""
-        codes = [mutate(self.space, parent, self.generator) for _ in range(self.moved)]
-        codes += [self.space.sample_code(self.generator) for _ in range(self.random)]
-        others = [self.memory.codes[number] for number in self.memory.best(self.parents)]
-        codes += [crossover(self.space, parent, other, self.generator) for other in others]
-        fresh, sketches = self.memory.fresh(codes)
-        if not fresh:
-            return self.memory.anything(self.generator)
+    def _nearest(self, number: int, step: float) -> Code | None:
+        """The new function nearest to code `number` moved by `step`, among moves, crossings and random ones."""
+        parent = self.memory.codes[number]
         target = self._moved(parent, step)
-        distance = [_distance(target, row) for row in sketches.outputs()[fresh]]
-        return codes[fresh[int(np.argmin(distance))]]
+        self.taken[number] = self.taken.get(number, 0) + 1
+        others = [self.memory.codes[k] for k in self.memory.best(self.parents)]
+        crossed = [crossover(self.space, parent, other, self.generator) for other in others]
+        for turn in range(TURNS):
+            codes, forms = self._around(parent, self.taken[number] // RENEWED + turn)
+            codes = [*codes, *crossed]
+            forms = np.concatenate([forms, _form(self.memory.book.sketches(crossed).outputs())])
+            # rounded, so that functions of equal outputs are equal in whatever order sums were taken
+            closeness = np.round((forms @ _form(target)) ** 2, 9)
+            for place in np.argsort(-closeness, kind="stable"):
+                if self.memory.fresh([codes[place]]):
+                    return codes[place]
+        return self.memory.anything(self.generator)
+
+    def _around(self, parent: Code, turn: int) -> tuple[list[Code], np.ndarray]:
+        """Functions worth training, moves from the parent and random ones; and their forms, (functions, 48)."""
+        kept = self.surroundings.get(parent)
+        if kept is None or kept[0] != turn:
+            generator = np.random.default_rng([self.seed, turn, *parent])
+            codes = [mutate(self.space, parent, generator) for _ in range(self.moved)]
+            codes = list(dict.fromkeys([*codes, *draw(self.space, self.random, generator)]))
+            rows = self.memory.book.look(codes)
+            good = self.memory.book.good[rows]
+            codes = [code for code, worth in zip(codes, good, strict=True) if worth]
+            forms = _form(self.memory.book.sketches(codes).outputs())
+            if len(self.surroundings) >= KEPT:
+                self.surroundings.clear()  # they are made again where they are needed
+            self.surroundings[parent] = kept = (turn, codes, forms)
+        return kept[1:]
 
     def _moved(self, parent: Code, step: float) -> np.ndarray:
         """Outputs (48,) of f + step·ξ at the quantiles, f of size 1; of f alone where there is no correction."""
-        outputs = sketch(self.space, [parent]).outputs()[0]
+        outputs = self.memory.book.sketches([parent]).outputs()[0]
         direction = self._direction(parent)
         return outputs if direction is None else outputs + step * outputs.std() * direction
 
@@ -97,7 +126,7 @@ class Entropic:
             number, choices = self.space.shape_of(parent)
             with torch.no_grad(), one_thread():
                 ones = torch.ones(1, len(FINE), dtype=torch.float64)
-                outputs = self.space.shapes[number].values(np.array([choices]), FINE, ones)[0].numpy()
+                outputs = evaluate(self.space.shapes[number], np.array([choices]), FINE, ones)[0].numpy()
             found = entropy_direction(outputs)
             self.directions[parent] = None if found is None else found[FINER // 2 :: FINER]
         return self.directions[parent]
@@ -108,12 +137,14 @@ class Entropic:
     def state_dict(self) -> dict[str, Any]:
         return {
             "memory": self.memory.state(), "steps": [[number, which] for number, which in self.steps.items()],
+            "taken": [[number, count] for number, count in self.taken.items()],
             "generator": self.generator.bit_generator.state,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.memory.load(state["memory"])
-        self.steps = dict(state["steps"])
+        self.steps, self.taken = dict(state["steps"]), dict(state["taken"])
+        self.surroundings = {}
         self.generator.bit_generator.state = state["generator"]
 
 
@@ -135,12 +166,14 @@ def entropy_direction(outputs: np.ndarray, smoothing: float = 0.1) -> np.ndarray
     spread = float(np.std(outputs))
     if not np.isfinite(outputs).all() or not 1e-12 < spread < 1e12:
         return None
-    y = (outputs - outputs.mean()) / spread
+    y = (outputs - outputs.mean()) / (spread * smoothing)  # in units of the noise
     nodes, weights = np.polynomial.hermite_e.hermegauss(7)
-    noisy = y[:, None] + smoothing * nodes  # (n, nodes)
-    away = (y - noisy[:, :, None]) / smoothing  # (n, nodes, n)
-    near = np.exp(-0.5 * away**2 + 0.5 * np.min(away**2, axis=2, keepdims=True))
-    scores = (near * away).sum(axis=2) / (near.sum(axis=2) * smoothing)
+    # Output i with noise ν is y_i + ν; there the density is the sum over j of φ(y_i - y_j + ν), of which all that
+    # depends on j is near_ij·exp(ν·y_j), and the score the mean of y_j - y_i - ν with these weights. |y| < √n/smoothing
+    # bounds the exponents.
+    near = np.exp(-0.5 * (y[:, None] - y) ** 2)
+    tilted = np.exp(np.outer(y, nodes))  # (n, nodes)
+    scores = (near @ (tilted * y[:, None])) / (near @ tilted) - y[:, None] - nodes
     score = scores @ weights / weights.sum()
     score = score - score.mean()
     direction = score - (score @ y) / (y @ y) * y
@@ -148,8 +181,8 @@ def entropy_direction(outputs: np.ndarray, smoothing: float = 0.1) -> np.ndarray
     return None if size < 1e-9 else np.clip(direction / size, -LARGEST_STEP, LARGEST_STEP)
 
 
-def _distance(left: np.ndarray, right: np.ndarray) -> float:
-    """1 - r², how far two functions are apart after the best affine map of one onto the other."""
-    a, b = left - left.mean(), right - right.mean()
-    norms = float(a @ a) * float(b @ b)
-    return 1.0 if norms <= 1e-18 else 1.0 - float(a @ b) ** 2 / norms
+def _form(outputs: np.ndarray) -> np.ndarray:
+    """Outputs (..., 48) less their mean, of length 1: the product of two is their correlation; 0 for a constant."""
+    away = outputs - outputs.mean(axis=-1, keepdims=True)
+    length = np.sqrt((away**2).sum(axis=-1, keepdims=True))
+    return np.where(length > 1e-9, away / np.where(length > 1e-9, length, 1.0), 0.0)

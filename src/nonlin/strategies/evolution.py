@@ -16,7 +16,7 @@ from nonlin.strategies.memory import Memory, first_fresh, merit
 from nonlin.strategies.moves import crossover, mutate
 from nonlin.strategies.spaces import Code, Space
 
-LITTER = 8  # children looked at for one that is new
+LITTER = 4  # children looked at for one that is new
 
 
 class Evolution:
@@ -37,27 +37,26 @@ class Evolution:
         self.living: list[int] = []  # numbers of told codes, the oldest first
 
     def ask(self) -> Expr | None:
-        propose = self._children if len(self.living) >= self.population else self._anything
-        code = first_fresh(self.memory, propose, self.generator)
+        if len(self.living) >= self.population:
+            code = first_fresh(self.memory, self._children, self.generator)
+        else:
+            code = self.memory.anything(self.generator)
         return None if code is None else self.memory.ask(code)
 
-    def _anything(self) -> list[Code]:
-        return [self.space.sample_code(self.generator) for _ in range(LITTER)]
-
     def _children(self) -> list[Code]:
-        return [self._child() for _ in range(LITTER)]
+        merits = merit([self.memory.results[number] for number in self.living])
+        return [self._child(merits) for _ in range(LITTER)]
 
-    def _child(self) -> Code:
-        parent = self._parent()
+    def _child(self, merits: np.ndarray) -> Code:
+        parent = self._parent(merits)
         if self.generator.random() < self.crossing:
-            parent = crossover(self.space, parent, self._parent(), self.generator)
+            parent = crossover(self.space, parent, self._parent(merits), self.generator)
         return mutate(self.space, parent, self.generator)
 
-    def _parent(self) -> Code:
+    def _parent(self, merits: np.ndarray) -> Code:
         size = min(self.tournament, len(self.living))
-        rivals = sorted(self.generator.choice(len(self.living), size=size, replace=False))
-        merits = merit([self.memory.results[number] for number in self.living])
-        return self.memory.codes[self.living[max(rivals, key=lambda place: merits[place])]]
+        rivals = np.sort(self.generator.choice(len(self.living), size=size, replace=False))
+        return self.memory.codes[self.living[int(rivals[np.argmax(merits[rivals])])]]
 
     def tell(self, expr: Expr, score: float, loss: float) -> None:
         number = self.memory.tell(expr, score, loss)

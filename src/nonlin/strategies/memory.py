@@ -14,10 +14,11 @@ import numpy as np
 
 from nonlin.expr import Expr
 from nonlin.expr.tree import X, substitute
-from nonlin.strategies.sketch import INPUTS, Sketches, from_values, sketch
+from nonlin.strategies.moves import draw
+from nonlin.strategies.sketch import INPUTS, Sketchbook, Sketches, from_values
 from nonlin.strategies.spaces import Code, Space
 
-TRIES = 400  # uniform draws before a small space is gone through in order
+DRAWN_AT_ONCE = (6, 44, 350)  # uniform draws before a small space is gone through in order
 LOSS_SHARE = 0.75  # of an outcome's merit; the score has the rest
 LISTED = 200_000  # expressions of a space that may be gone through
 
@@ -40,39 +41,43 @@ class Memory:
         self.numbers: dict[str, int] = {}  # text of an asked expression -> its number
         self.keys: list[bytes] = []  # of asked and told functions, one for each code
         self.seen: set[bytes] = set()  # the same
+        self.indices: list[str] = []  # of `codes` in the space
+        self.book = Sketchbook(space)
         self.cursor = 0  # where going through a small space in order has come to
 
-    def fresh(self, codes: Sequence[Code], before: int | None = None) -> tuple[list[int], Sketches]:
-        """The places in `codes` of functions that are new and worth training, each once; and all sketches.
+    def fresh(self, codes: Sequence[Code], before: int | None = None) -> list[int]:
+        """The places in `codes` of functions that are new and worth training, each once.
 
         With `before`, those that were new when only so many codes had been asked.
         """
-        sketches = sketch(self.space, codes)
         seen = self.seen if before is None else set(self.keys[:before])
         found, taken = [], set()
-        for place, (good, key) in enumerate(zip(sketches.ordinary(), sketches.keys(), strict=True)):
-            if good and key not in seen and key not in taken:
+        for place, row in enumerate(self.book.look(codes)):
+            key = self.book.keys[row]
+            if self.book.good[row] and key not in seen and key not in taken:
                 taken.add(key)
                 found.append(place)
-        return found, sketches
+        return found
 
-    def ask(self, code: Code, key: bytes | None = None) -> Expr:
-        """Remember that `code` is being tried, with its sketch's key if that is known; returns its expression."""
+    def key(self, code: Code) -> bytes:
+        """Equal for codes of equal functions."""
+        return self.book.keys[self.book.look([code])[0]]
+
+    def ask(self, code: Code) -> Expr:
+        """Remember that `code` is being tried; returns its expression."""
         expr = self.space.decode(code)
-        self._remember(code, expr, key)
+        self._remember(code, expr)
         return expr
 
     def anything(self, generator: np.random.Generator) -> Code | None:
         """A new function from anywhere in the space, drawn at random; None if nothing seems to be left."""
-        for _ in range(TRIES // 50):
-            codes = [self.space.sample_code(generator) for _ in range(50)]
-            found, _ = self.fresh(codes)
-            if found:
+        for count in DRAWN_AT_ONCE:
+            codes = draw(self.space, count, generator)
+            if found := self.fresh(codes):
                 return codes[found[0]]
         while self.space.size <= LISTED and self.cursor < self.space.size:
             block = [self.space.code(k) for k in range(self.cursor, min(self.cursor + 500, self.space.size))]
-            found, _ = self.fresh(block)
-            if found:
+            if found := self.fresh(block):
                 self.cursor += found[0] + 1
                 return block[found[0]]
             self.cursor += len(block)
@@ -91,12 +96,13 @@ class Memory:
         self.results[number] = (float(score), float(loss))
         return number
 
-    def _remember(self, code: Code, expr: Expr, key: bytes | None = None) -> int:
+    def _remember(self, code: Code, expr: Expr) -> int:
         self.numbers.setdefault(str(expr), len(self.codes))
-        key = sketch(self.space, [code]).keys()[0] if key is None else key
+        key = self.key(code)
         self.keys.append(key)
         self.seen.add(key)
         self.codes.append(code)
+        self.indices.append(str(self.space.index(code)))
         return len(self.codes) - 1
 
     def told(self) -> list[int]:
@@ -128,7 +134,7 @@ class Memory:
         """Everything, as JSON values: codes as indices, outcomes as they came."""
         texts = {number: text for text, number in self.numbers.items()}
         return {
-            "asked": [str(self.space.index(code)) for code in self.codes],
+            "asked": list(self.indices),
             "names": [texts.get(number) for number in range(len(self.codes))],
             "results": [[number, *map(_to_json, pair)] for number, pair in self.results.items()],
             "strangers": [[text, *map(_to_json, pair)] for text, *pair in self.strangers],
@@ -136,9 +142,10 @@ class Memory:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self.codes = [self.space.code(int(index)) for index in state["asked"]]
+        self.indices = list(state["asked"])
+        self.codes = [self.space.code(int(index)) for index in self.indices]
         self.numbers = {text: number for number, text in enumerate(state["names"]) if text is not None}
-        self.keys = sketch(self.space, self.codes).keys() if self.codes else []
+        self.keys = [self.book.keys[row] for row in self.book.look(self.codes)]
         self.seen = set(self.keys)
         self.results = {number: (_from_json(score), _from_json(loss)) for number, score, loss in state["results"]}
         self.strangers = [(text, _from_json(score), _from_json(loss)) for text, score, loss in state["strangers"]]
@@ -182,7 +189,6 @@ def first_fresh(memory: Memory, propose: Propose, generator: np.random.Generator
     """The first new function worth training among what `propose` returns, in up to `tries` calls; else anything new."""
     for _ in range(tries):
         codes = propose()
-        found, _ = memory.fresh(codes)
-        if found:
+        if found := memory.fresh(codes):
             return codes[found[0]]
     return memory.anything(generator)

@@ -6,8 +6,10 @@ change all. The moves stay inside the space; one that is impossible there become
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -15,14 +17,23 @@ from nonlin.strategies.spaces import Code, Space
 
 # move: probability
 MOVES = {"change": 0.6, "insert": 0.15, "remove": 0.15, "change-all": 0.1}
+_NAMES, _TOTALS = tuple(MOVES), tuple(accumulate(MOVES.values()))
+
+
+def draw(space: Space, count: int, generator: np.random.Generator) -> list[Code]:
+    """`count` codes, each code of the space with the same probability."""
+    if len(space.shapes) > 1:
+        return [space.sample_code(generator) for _ in range(count)]
+    widths = np.array([slot.count for slot in space.shapes[0].slots])
+    return [tuple(row) for row in generator.integers(widths, size=(count, len(widths))).tolist()]
 
 
 def mutate(space: Space, code: Code, generator: np.random.Generator, move: str | None = None) -> Code:
     """A code one move away from `code`; the move is drawn by `MOVES` unless it is given."""
-    name = move or str(generator.choice(list(MOVES), p=list(MOVES.values())))
+    name = move or _NAMES[min(bisect(_TOTALS, generator.random()), len(_NAMES) - 1)]
     if name == "change-all":
         number, _ = space.shape_of(code)
-        return space.compose(number, [int(generator.integers(slot.count)) for slot in space.shapes[number].slots])
+        return space.compose(number, [_one(slot.count, generator) for slot in space.shapes[number].slots])
     if name in ("insert", "remove"):
         changed = _grow(space, code, generator) if name == "insert" else _shrink(space, code, generator)
         if changed is not None:
@@ -36,7 +47,12 @@ def crossover(space: Space, left: Code, right: Code, generator: np.random.Genera
     other, theirs = space.shape_of(right)
     if other != number:
         theirs = _fitted(space, other, theirs, number, generator)
-    return space.compose(number, [int(generator.choice(pair)) for pair in zip(mine, theirs, strict=True)])
+    return space.compose(number, [pair[_one(2, generator)] for pair in zip(mine, theirs, strict=True)])
+
+
+def _one(count: int, generator: np.random.Generator) -> int:
+    """A number in [0, count); for a small count a tenth of the time of `generator.integers`."""
+    return int(generator.random() * count)
 
 
 def _change(space: Space, code: Code, generator: np.random.Generator) -> Code:
@@ -46,8 +62,8 @@ def _change(space: Space, code: Code, generator: np.random.Generator) -> Code:
     places = [k for k, slot in enumerate(slots) if slot.count > 1]
     if not places:
         return code
-    place = int(generator.choice(places))
-    step = int(generator.integers(1, slots[place].count))
+    place = places[_one(len(places), generator)]
+    step = 1 + _one(slots[place].count - 1, generator)
     changed = list(choices)
     changed[place] = (choices[place] + step) % slots[place].count
     return space.compose(number, changed)
@@ -59,10 +75,12 @@ def _grow(space: Space, code: Code, generator: np.random.Generator) -> Code | No
     shape = space.shapes[number]
     free = [k for k, choice in enumerate(choices) if _is_identity(space, number, k, choice)]
     if free:
-        place = int(generator.choice(free))
+        place = free[_one(len(free), generator)]
         others = [c for c in range(shape.slots[place].count) if not _is_identity(space, number, place, c)]
         if others:
-            return space.compose(number, [*choices[:place], generator.choice(others), *choices[place + 1 :]])
+            return space.compose(
+                number, [*choices[:place], others[_one(len(others), generator)], *choices[place + 1 :]]
+            )
     return _reshaped(space, number, choices, generator, larger=True)
 
 
@@ -76,7 +94,7 @@ def _shrink(space: Space, code: Code, generator: np.random.Generator) -> Code | 
         if identity not in (None, choice):
             removable.append((place, identity))
     if removable:
-        place, identity = removable[int(generator.integers(len(removable)))]
+        place, identity = removable[_one(len(removable), generator)]
         return space.compose(number, [*choices[:place], identity, *choices[place + 1 :]])
     return _reshaped(space, number, choices, generator, larger=False)
 
@@ -93,7 +111,7 @@ def _reshaped(space: Space, number: int, choices: Code, generator: np.random.Gen
     fitting = [k for k in fitting if len(space.shapes[k].slots) != length]
     if not fitting:
         return None
-    target = int(generator.choice(fitting))
+    target = fitting[_one(len(fitting), generator)]
     return space.compose(target, _fitted(space, number, choices, target, generator))
 
 

@@ -3,9 +3,10 @@
 The reward of a function is its merit among all told so far, from 0 (worst, or diverged) to 1, squared, so that the
 difference between good and best counts for more than that between bad and middling; the baseline an exponential moving
 average of rewards; advantages are divided by their deviation in a batch. Beside the policy gradient the controller
-imitates, a little, the best functions so far: with tens of answers and not tens of thousands, what was good must not be
-forgotten within a few updates. What cannot be worth training (constant, a straight line, not finite) is never
-proposed: it goes into the next update with reward 0 and costs nothing. What was tried before is drawn again.
+imitates the best functions so far: with tens of answers and not tens of thousands, what was good must not be forgotten
+within a few updates. Codes are drawn many at once and proposed one after another until the next update. Those that
+cannot be worth training (constant, a straight line, not finite) or were tried before are passed over and cost nothing;
+nothing is learned from them, since they are so many that they would outvote the answers.
 
 References: [Ramachandran2017] arXiv:1710.05941, section 2; [Schulman2017] J. Schulman et al., Proximal policy
 optimization algorithms, 2017, arXiv:1707.06347, equation 7; [Bello2017] arXiv:1709.07417, section 3; [Abolafia2018] D.
@@ -17,15 +18,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from nonlin.expr import Expr
-from nonlin.strategies.controller import Controller, pack, unpack_into
-from nonlin.strategies.memory import Memory, first_fresh, merit
+from nonlin.strategies.controller import Adam, Controller, pack, unpack_into
+from nonlin.strategies.memory import Memory, merit
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
-DRAWN = 32  # codes drawn for one proposal
+DRAWN = 48  # codes drawn at once
+DRAWS = 3  # such draws that bring nothing new before something is taken at random
+OUTSTANDING = 0.75  # merit of what is imitated, at least
 SHARPNESS = 2  # power of a merit that is its reward
 
 
@@ -49,41 +51,46 @@ class PPO:
         self,
         space: Space,
         seed: int = 0,
-        hidden: int = 32,
+        hidden: int = 16,
         batch: int = 5,
         epochs: int = 6,
-        learning_rate: float = 0.01,
+        learning_rate: float = 0.02,
         clip: float = 0.2,
         entropy: float = 0.02,
         decay: float = 0.9,
         imitated: int = 8,
-        imitation: float = 0.5,
+        imitation: float = 1.0,
     ):
         self.space, self.batch, self.epochs = space, batch, epochs
         self.clip, self.entropy, self.decay = clip, entropy, decay
         self.imitated, self.imitation = imitated, imitation
         self.generator = np.random.default_rng(seed)
         self.controller = Controller(space, hidden, self.generator)
-        self.optimizer = torch.optim.Adam(self.controller.parameters(), lr=learning_rate)
+        self.adam = Adam(self.controller.weights, learning_rate)
         self.memory = Memory(space)
+        self.drawn: list[Code] = []  # of the present policy, to be proposed from the last to the first
         self.waiting: list[int] = []  # numbers of told codes that the controller has not learned from
-        self.invalid: list[Code] = []  # drawn and worthless
         self.baseline: float | None = None
-        self.packed: dict[str, Any] | None = None  # the weights as text, until they change
+        self.packed: list[str] | None = None  # weights and moments as text, until they change
 
     def ask(self) -> Expr | None:
-        with one_thread():
-            code = first_fresh(self.memory, self._draw, self.generator)
+        code = self._next()
+        if code is None:
+            code = self.memory.anything(self.generator)
         return None if code is None else self.memory.ask(code)
 
-    def _draw(self) -> list[Code]:
-        codes = self.controller.sample(DRAWN, self.generator)
-        room = self.batch - len(self.invalid)
-        if room > 0:
-            _, sketches = self.memory.fresh(codes[:4])
-            bad = [code for code, good in zip(codes, sketches.ordinary(), strict=False) if not good]
-            self.invalid += bad[:room]
-        return codes
+    def _next(self) -> Code | None:
+        """The next drawn code that is new and worth training; None if many draws bring none."""
+        for _ in range(DRAWS):
+            if not self.drawn:
+                with one_thread():
+                    self.drawn = self.controller.sample(DRAWN, self.generator)
+                self.memory.book.look(self.drawn)  # all at once, which is quicker
+            while self.drawn:
+                code = self.drawn.pop()
+                if self.memory.fresh([code]):
+                    return code
+        return None
 
     def tell(self, expr: Expr, score: float, loss: float) -> None:
         number = self.memory.tell(expr, score, loss)
@@ -94,71 +101,65 @@ class PPO:
                 self._update()
 
     def _update(self) -> None:
-        """One PPO update from the answers that wait, and the worthless codes drawn meanwhile."""
-        codes, rewards = self._batch()
-        mean = float(rewards.mean())
-        self.baseline = mean if self.baseline is None else self.baseline
-        advantage = (rewards - self.baseline).unsqueeze(1)
-        advantage = advantage / (advantage.std() + 1e-3)
-        self.baseline = self.decay * self.baseline + (1 - self.decay) * mean
-        best = [self.memory.codes[number] for number in self.memory.best(self.imitated)]
-        count = len(codes)
-        with torch.no_grad():
-            before, _, _ = self.controller.judge(codes)
+        """One PPO update from the answers that wait."""
+        codes, advantages = self._batch()
+        best, before = self._models(), None
         for _ in range(self.epochs):
-            logs, entropies, mask = self.controller.judge(codes + best)
-            ratio = (logs[:count, : before.shape[1]] - before).exp()
-            gain = torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)  # (7)
-            within = mask[:count, : before.shape[1]]
-            target = ((gain + self.entropy * entropies[:count, : before.shape[1]]) * within).sum() / count
-            if best:
-                target = target + self.imitation * (logs[count:] * mask[count:]).sum() / len(best)
-            self.optimizer.zero_grad()
-            (-target).backward()
-            torch.nn.utils.clip_grad_norm_(self.controller.parameters(), 1.0)
-            self.optimizer.step()
-        self.waiting, self.invalid, self.packed = [], [], None
+            judged = self.controller.judge([*codes, *best])
+            logs = judged.logs[: len(codes)]
+            before = logs if before is None else before
+            by_log, by_entropy = np.zeros_like(judged.logs), np.zeros_like(judged.logs)
+            by_log[: len(codes)] = clipped_slope(np.exp(logs - before), advantages[:, None], self.clip) / len(codes)
+            by_log[len(codes) :] = self.imitation / max(1, len(best))
+            by_entropy[: len(codes)] = self.entropy / len(codes)
+            self.adam.climb(self.controller.slope(judged, by_log * judged.mask, by_entropy * judged.mask))
+        self.waiting, self.drawn, self.packed = [], [], None
 
-    def _batch(self) -> tuple[list[Code], torch.Tensor]:
-        """Codes and rewards (codes,) of an update."""
+    def _models(self) -> list[Code]:
+        """What is imitated: the best so far, as far as they stand out. Of few or equal answers none do."""
+        merits = self._merits()
+        return [self.memory.codes[k] for k in self.memory.best(self.imitated) if merits[k] > OUTSTANDING]
+
+    def _merits(self) -> dict[int, float]:
         told = self.memory.told()
-        merits = dict(zip(told, merit([self.memory.results[number] for number in told]), strict=True))
-        rows = [(self.memory.codes[number], float(merits[number]) ** SHARPNESS) for number in self.waiting]
-        rows += [(code, 0.0) for code in self.invalid]
-        return [code for code, _ in rows], torch.tensor([reward for _, reward in rows])
+        return dict(zip(told, merit([self.memory.results[k] for k in told]).tolist(), strict=True))
+
+    def _batch(self) -> tuple[list[Code], np.ndarray]:
+        """Codes that wait, and their advantages over the baseline, which moves on."""
+        merits = self._merits()
+        rewards = np.array([merits[number] for number in self.waiting]) ** SHARPNESS
+        self.baseline = float(rewards.mean()) if self.baseline is None else self.baseline
+        advantages = rewards - self.baseline
+        self.baseline = self.decay * self.baseline + (1 - self.decay) * float(rewards.mean())
+        return [self.memory.codes[number] for number in self.waiting], advantages / (advantages.std() + 1e-3)
 
     def state_dict(self) -> dict[str, Any]:
         if self.packed is None:
-            self.packed = {
-                "weights": pack(list(self.controller.parameters())),
-                "moments": [pack(self._moments(name)) for name in ("exp_avg", "exp_avg_sq")],
-                "steps": self._steps(),
-            }
+            self.packed = [pack(vector) for vector in self._vectors()]
         return {
-            "memory": self.memory.state(), "waiting": list(self.waiting), "invalid": [list(c) for c in self.invalid],
-            "baseline": self.baseline, "generator": self.generator.bit_generator.state, **self.packed,
+            "memory": self.memory.state(), "drawn": [list(code) for code in self.drawn], "waiting": list(self.waiting),
+            "baseline": self.baseline, "generator": self.generator.bit_generator.state,
+            "weights": list(self.packed), "steps": self.adam.steps,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.memory.load(state["memory"])
+        self.drawn = [tuple(code) for code in state["drawn"]]
         self.waiting, self.baseline = list(state["waiting"]), state["baseline"]
-        self.invalid = [tuple(code) for code in state["invalid"]]
         self.generator.bit_generator.state = state["generator"]
-        unpack_into(list(self.controller.parameters()), state["weights"])
-        for name, texts in zip(("exp_avg", "exp_avg_sq"), state["moments"], strict=True):
-            unpack_into(self._moments(name), texts)
-        for weight, steps in zip(self.controller.parameters(), state["steps"], strict=True):
-            self.optimizer.state[weight]["step"] = torch.tensor(float(steps))
-        self.packed = None
+        for vector, text in zip(self._vectors(), state["weights"], strict=True):
+            unpack_into(vector, text)
+        self.adam.steps, self.packed = state["steps"], None
 
-    def _moments(self, name: str) -> list[torch.Tensor]:
-        """Adam's running moments, one for each weight; zeros before the first step."""
-        for weight in self.controller.parameters():
-            state = self.optimizer.state[weight]
-            if not state:
-                state["step"] = torch.tensor(0.0)
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-        return [self.optimizer.state[weight][name] for weight in self.controller.parameters()]
+    def _vectors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The controller's weights, and Adam's two moments."""
+        return self.controller.weights, self.adam.mean, self.adam.square
 
-    def _steps(self) -> list[float]:
-        return [float(self.optimizer.state[weight]["step"]) for weight in self.controller.parameters()]
+
+def clipped_slope(ratio: np.ndarray, advantage: np.ndarray, clip: float) -> np.ndarray:
+    """The derivative of min(r·A, clip(r, 1-c, 1+c)·A), equation 7 of Schulman et al. (2017), by log r.
+
+    r·A where moving further still counts, 0 where the ratio has left the range in the direction of the advantage.
+    """
+    counts = np.where(advantage >= 0, ratio <= 1 + clip, ratio >= 1 - clip)
+    return ratio * advantage * counts

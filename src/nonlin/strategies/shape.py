@@ -1,7 +1,8 @@
 """The shape of an expression: a formula with holes, into which a space's functions go.
 
 A shape is a plan: steps in the order of evaluation, each reading the results of earlier ones. The same plan turns a
-code (one number for each hole) into an expression, an expression back into a code, and many codes into values at once.
+code (one number for each hole) into an expression, an expression back into a code, and (`nonlin.strategies.evaluate`)
+many codes into values at once.
 
     core unit b(u(x), u(x))     0: x    1: hole 1 of (0)    2: hole 2 of (0)    3: hole 0 of (1, 2)
 
@@ -17,17 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import Literal
 
 from nonlin.errors import SearchError
 from nonlin.expr import Expr, parse
 from nonlin.expr.tree import X
 from nonlin.strategies.component import Component, matches
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Kind = Literal["unary", "binary", "nary", "input"]
 Functions = Mapping[str, tuple[Component, ...]]
@@ -194,42 +190,6 @@ class Shape:
                 more = {(number, name): str(bound[name]) for name in component.parameters}
                 chosen = code if isinstance(step, Fixed) else {**code, step.slot: choice}
                 yield from self._all([*inner, *rest], chosen, trees, owners | more)
-
-    def values(self, codes: np.ndarray, x: Tensor, parameters: Tensor) -> Tensor:
-        """Values of many codes at once.
-
-        Parameters
-        ----------
-        codes : integers (codes, slots)
-        x : float64 (points,)
-        parameters : float64 (any number, points), the values that parameters take, in turn
-
-        Returns
-        -------
-        float64 (codes, points)
-        """
-        import torch
-
-        shape = (len(codes), len(x))
-        results: list[Tensor] = []
-        for number, step in enumerate(self.steps):
-            if isinstance(step, Input):
-                results.append(x.expand(shape))
-            elif isinstance(step, Pick):
-                chosen = torch.from_numpy(codes[:, step.slot].astype(np.int64))
-                stacked = torch.stack([results[index] for index in step.reads])
-                results.append(stacked[chosen, torch.arange(len(codes))])
-            else:
-                options = (step.component,) if isinstance(step, Fixed) else self.functions[self.slots[step.slot].kind]
-                choice = np.zeros(len(codes), int) if isinstance(step, Fixed) else codes[:, step.slot]
-                out = torch.empty(shape, dtype=torch.float64)
-                for which in np.unique(choice):
-                    rows = torch.from_numpy(np.flatnonzero(choice == which))
-                    component = options[which]
-                    own = [parameters[(3 * number + k) % len(parameters)] for k in range(len(component.parameters))]
-                    out[rows] = component.values([results[index][rows] for index in step.reads], own)
-                results.append(out)
-        return results[-1]
 
 
 # Units

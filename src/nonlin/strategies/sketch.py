@@ -14,10 +14,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
+from nonlin.strategies.evaluate import Tables, evaluate
+from nonlin.strategies.shape import Shape
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
@@ -28,6 +31,7 @@ INPUTS = torch.cat([_LEVELS, _TAILS])  # (52,): 48 quantiles of N(0, 1) in order
 LEVELS = _LEVELS.numpy()
 _INNER = np.append(np.abs(LEVELS) <= 3.0, [False] * 4)
 CLIP = 5.0
+KEPT = 20_000  # sketches in a book, 0.8 kB each
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,62 @@ def sketch(space: Space, codes: Sequence[Code]) -> Sketches:
     with torch.no_grad(), one_thread():
         for number, members in rows.items():
             choices = np.array([space.shape_of(codes[row])[1] for row in members])
-            result[members] = space.shapes[number].values(choices, x, _parameters()).numpy()
+            shape = space.shapes[number]
+            tables = _TABLES.setdefault(shape, {})
+            result[members] = evaluate(shape, choices, x, _parameters(), tables).numpy()
     half = len(INPUTS)
     return Sketches(result[:, :half], result[:, half:])
+
+
+_TABLES: WeakKeyDictionary[Shape, Tables] = WeakKeyDictionary()
+
+
+class Sketchbook:
+    """Sketches of one space's codes that are kept: strategies look at the same candidates again and again.
+
+    Where it is full it begins anew; that changes nothing but the time taken.
+
+    Attributes
+    ----------
+    values : (codes looked at, 104), both halves of a sketch
+    good : bool, which are worth training
+    keys : equal for equal functions
+    """
+
+    def __init__(self, space: Space):
+        self.space = space
+        self._begin()
+
+    def _begin(self) -> None:
+        self.rows: dict[Code, int] = {}
+        self.values, self.good = np.empty((64, 2 * len(INPUTS))), np.empty(64, bool)
+        self.keys: list[bytes] = []
+
+    def look(self, codes: Sequence[Code]) -> list[int]:
+        """Rows of `codes`, which stay valid until the next call."""
+        if len(self.rows) + len(codes) > KEPT:
+            self._begin()
+        new = [code for code in dict.fromkeys(codes) if code not in self.rows]
+        if new:
+            self._add(new)
+        return [self.rows[code] for code in codes]
+
+    def _add(self, codes: list[Code]) -> None:
+        sketches = sketch(self.space, codes)
+        start, stop = len(self.keys), len(self.keys) + len(codes)
+        while stop > len(self.good):
+            self.values = np.concatenate([self.values, np.empty_like(self.values)])
+            self.good = np.concatenate([self.good, np.empty_like(self.good)])
+        self.values[start:stop] = np.hstack([sketches.values, sketches.generic])
+        self.good[start:stop] = sketches.ordinary()
+        self.keys += sketches.keys()
+        self.rows.update(zip(codes, range(start, stop), strict=True))
+
+    def sketches(self, codes: Sequence[Code]) -> Sketches:
+        """The sketches of `codes`, in order."""
+        rows = self.look(codes)  # before the arrays are read: it may replace them
+        values = self.values[rows]
+        return Sketches(values[:, : len(INPUTS)], values[:, len(INPUTS) :])
 
 
 def from_values(values: np.ndarray) -> Sketches:

@@ -30,9 +30,8 @@ from scipy.special import ndtri
 from nonlin.expr import Expr
 from nonlin.strategies.descriptors import NUMBERS, SHAPE, descriptors
 from nonlin.strategies.memory import Memory, merit, rank
-from nonlin.strategies.moves import crossover, mutate
+from nonlin.strategies.moves import crossover, draw, mutate
 from nonlin.strategies.process import Process
-from nonlin.strategies.sketch import sketch
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
@@ -108,19 +107,19 @@ class Surrogate:
             with one_thread():
                 found = self._most_promising()
             if found is not None:
-                return self.memory.ask(*found)
+                return self.memory.ask(found)
         code = self.memory.anything(self.generator)
         return None if code is None else self.memory.ask(code)
 
-    def _most_promising(self) -> tuple[Code, bytes] | None:
-        """Code and key of the new function of largest mean + daring·deviation; None if a new pool has nothing new."""
+    def _most_promising(self) -> Code | None:
+        """The new function of largest mean + daring·deviation; None if a new pool has nothing new."""
         found = None if self.pool is None or self.pool.is_old else self._best_of(self.pool)
         if found is None:
             self.pool = self._new_pool()
             found = self._best_of(self.pool)
         return found
 
-    def _best_of(self, pool: Pool) -> tuple[Code, bytes] | None:
+    def _best_of(self, pool: Pool) -> Code | None:
         """The best candidate that is still new; what is predicted of it is believed until it is told."""
         self._observe(pool)
         mean, deviation = pool.process.predict(self._values(pool.plan["observed"]))
@@ -131,7 +130,7 @@ class Surrogate:
                 pool.plan["asked"] += 1
                 number = len(self.memory.codes)
                 self.believed[number], self.rows[number] = float(mean[place]), pool.process.candidates[place]
-                return pool.codes[place], pool.keys[place]
+                return pool.codes[place]
         return None
 
     # The pool
@@ -148,17 +147,17 @@ class Surrogate:
     def _made_of(self, plan: dict[str, Any], generator: np.random.Generator) -> Pool:
         """The pool of a plan; every number in it comes out the same, bit by bit, however often it is made."""
         codes = self._candidates(plan["parents"], generator)
-        fresh, sketches = self.memory.fresh(codes, before=plan["fresh"])
-        keys = sketches.keys()
+        codes = [codes[k] for k in self.memory.fresh(codes, before=plan["fresh"])]
+        keys = [self.memory.key(code) for code in codes]
         observed, known = plan["observed"], plan["known"]
-        process = Process(descriptors(sketches)[fresh], self.blocks, self.noise, MOST_TOLD + ROOM)
+        process = Process(descriptors(self.memory.book.sketches(codes)), self.blocks, self.noise, MOST_TOLD + ROOM)
         process.begin(self._described(observed[:known]))
         for point in self._described(observed[known:]):
             process.add(point)
-        return Pool(plan, [codes[k] for k in fresh], [keys[k] for k in fresh], process)
+        return Pool(plan, codes, keys, process)
 
     def _candidates(self, parents: Sequence[int], generator: np.random.Generator) -> list[Code]:
-        codes = [self.space.sample_code(generator) for _ in range(self.random)]
+        codes = draw(self.space, self.random, generator)
         best = [self.memory.codes[number] for number in parents]
         for k in range(self.moved if best else 0):
             parent = best[k % len(best)]
@@ -204,7 +203,7 @@ class Surrogate:
     def _described(self, names: Sequence[int]) -> np.ndarray:
         """Descriptors of observations, (names, features)."""
         if missing := [name for name in names if name >= 0 and name not in self.rows]:
-            made = descriptors(sketch(self.space, [self.memory.codes[name] for name in missing]))
+            made = descriptors(self.memory.book.sketches([self.memory.codes[name] for name in missing]))
             self.rows.update(zip(missing, made, strict=True))
         if any(name < 0 and name not in self.rows for name in names):
             for k, row in enumerate(descriptors(self.memory.strangers_sketches())):

@@ -117,7 +117,7 @@ def fit_in_core(
     check_protocol(protocol)
     begin = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would prepare every kind of device, for 1 ms
         model = initial_model(task, act, per, normalise, protocol)
     outcome = train_model_in_core(model, task, act, seed, rungs, final)
     if outcome is None:
