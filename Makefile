@@ -11,6 +11,7 @@ STAMP  := $(VENV)/.installed
 help:
 	@echo "make demo    install, search activations on the digits, write a report"
 	@echo "make test    install, then lint, type check and tests"
+	@echo "make extras  the tests of Ray, timm, trl and Lightning, in an environment of their own"
 	@echo "make docs    the documentation site in docs/build/html"
 	@echo "make fast    the tests alone, in the installed environment"
 	@echo "make sanitize  the compiled core under the address and undefined-behaviour sanitizers"
@@ -39,6 +40,13 @@ fast: $(STAMP)
 sanitize: $(STAMP)
 	$(BIN)/python -m pytest -q tests/native/test_sanitizers.py
 
+# timm asks for torchvision, which none of the models needs that are used here: it is installed without
+extras:
+	$(MAKE) VENV=.venv-extras .venv-extras/.installed
+	.venv-extras/bin/python -m pip install --quiet -c constraints.txt -e '.[ray,hf]' lightning sacrebleu
+	.venv-extras/bin/python -m pip install --quiet --no-deps timm
+	.venv-extras/bin/python -m pytest -q tests/integrations tests/examples tests/experiments tests/tasks tests/run/test_cluster.py
+
 docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[docs]'
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/build/html
@@ -53,4 +61,4 @@ wheel: $(STAMP)
 	@ls dist
 
 clean:
-	rm -rf $(VENV) build dist demo docs/build docs/generated src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-extras build dist demo docs/build docs/generated src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

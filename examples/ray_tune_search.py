@@ -14,7 +14,7 @@ from ray import tune
 import nonlin as nl
 
 if __name__ == "__main__":
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     functions = ["relu", "gelu", "max(x, 0)", "x*tanh(x)"]  # relu and max(x, 0) are one function
     tuner = tune.Tuner(
         nl.ray_tune.trainable("tabular-cancer"),

@@ -89,3 +89,31 @@ def test_bad_input_is_one_message(run, tmp_path, monkeypatch, arguments, message
     assert err.startswith("error: ")
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--budget", "0"), ("--space", "foo"), ("--workers", "-2"), ("--strategy", "no-such"), ()],
+    ids=["budget", "space", "workers", "strategy", "width"],
+)
+def test_nothing_is_begun_with_what_cannot_be_used(script, tmp_path, run, wrong):
+    if not wrong:
+        (tmp_path / script).write_text(SCRIPT.replace("activation(8)", "activation(9)"))
+    code, out, err = run("pipeline", script, *wrong)
+    assert (code, out) == (2, "")
+    assert wrong or "build calls activation(9) where 8 features arrive" in err
+    assert not (tmp_path / "pipeline-train").exists()
+
+
+def test_reports_are_written_again_only_for_other_results(script, tmp_path, run, monkeypatch):
+    command = ("pipeline", script, *SMALL, "--workers", "0")
+    assert "search.html ..." in run(*command)[1]
+    page = tmp_path / "pipeline-train" / "search.html"
+    first = page.stat().st_mtime_ns
+    assert "search.html is there already" in run(*command)[1]
+    assert page.stat().st_mtime_ns == first
+    (tmp_path / script).write_text(SCRIPT.replace("8", "12"))
+    out = run(*command)[1]
+    assert "confirm.html ..." in out
+    assert "search.html ..." in out
+    assert page.stat().st_mtime_ns != first

@@ -382,3 +382,12 @@ def test_a_path_gets_the_text(tmp_path):
 def test_every_target_is_named_where_users_look(place):
     text = (Path(__file__).parents[2] / place).read_text(encoding="utf-8")
     assert [target for target in TARGETS if not re.search(rf"\b{target}\b", text)] == []
+
+
+def test_rank_is_for_onnx_alone():
+    with pytest.raises(ExportError, match="rank=4 is of the input of an ONNX model; target 'c'"):
+        nl.export("swish", "c", rank=4)
+
+
+def test_an_untrained_adaptive_layer_leaves_no_zero_behind():
+    assert nl.export(nl.nn.Adaptive("gelu"), "latex") == nl.export("x*Phi(x)", "latex")

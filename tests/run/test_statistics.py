@@ -15,6 +15,7 @@ from nonlin.run.statistics import (
     holm,
     interval,
     least_seeds,
+    seed_count,
     seeds_needed,
     signed_rank_p,
     tied_groups,
@@ -110,5 +111,10 @@ def test_least_seeds_is_the_first_number_that_can_reach_the_level(pairs):
 
 
 def test_seeds_needed_of_nothing():
-    assert seeds_needed([0.0, 0.0, 0.0]) == math.inf
-    assert math.isnan(seeds_needed([1.0, 2.0]))
+    assert seeds_needed([0.0] * 5) == math.inf
+    assert math.isnan(seeds_needed([1.0, 2.0, 1.5, 1.2]))
+    assert math.isfinite(seeds_needed([1.0, 2.0, 1.5, 1.2, 0.9]))
+
+
+def test_one_seed_is_no_seeds():
+    assert [seed_count(number) for number in (1, 2)] == ["1 seed", "2 seeds"]

@@ -102,3 +102,61 @@ def test_faults_in_its_functions_have_a_line(tmp_path, monkeypatch):
         found.model(Factory(nl.activation("relu")))
     with pytest.raises(TaskError, match=r"faulty\.py, line 5: data\(\) failed: KeyError"):
         found.load()
+
+
+TABLE = "a,b,kind\n" + "".join(f"{row}.5,{row % 7},{'xy'[row % 2]}\n" for row in range(60))
+READS = "import nonlin as nl\ndef build(act): ...\ndef data():\n    return nl.Data.from_csv('table.csv', 'kind')\n"
+
+
+def test_a_table_is_found_beside_the_script_and_here_first(tmp_path, monkeypatch):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "mine.py").write_text(READS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TaskError, match=r"table\.csv: .*the current folder .* nor beside mine\.py in .*far") as caught:
+        script_task("far/mine.py").load()
+    assert str(tmp_path) in str(caught.value)
+    (tmp_path / "far" / "table.csv").write_text(TABLE)
+    assert len(script_task("far/mine.py").load().train[0]) == 36
+    (tmp_path / "table.csv").write_text("a,b,kind\n" + TABLE.split("\n", 1)[1] * 2)
+    (tmp_path / "far" / "mine.py").write_text(READS + "# edited\n")
+    assert len(script_task("far/mine.py").load().train[0]) == 72
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("nl.Data.from_arrays(np.zeros((100, 2)), np.arange(90) % 2)", "line 8: x has 100 rows and y has 90"),
+        ("nl.Data.from_arrays(np.full((90, 2), np.nan), np.arange(90) % 2)", "line 8: the train inputs hold NaN"),
+    ],
+    ids=["rows", "nan"],
+)
+def test_faulty_data_name_the_script(tmp_path, monkeypatch, data, message):
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "import nonlin as nl\nimport numpy as np\n\ndef build(act):\n    ...\n\ndef data():\n    return " + data + "\n"
+    )
+    (tmp_path / "faulty_data.py").write_text(text)
+    with pytest.raises(TaskError, match=rf"^faulty_data\.py, {message}"):
+        script_task("faulty_data.py").load()
+
+
+def test_the_factory_itself_is_no_module(tmp_path, monkeypatch):
+    def build(act):
+        return torch.nn.Sequential(torch.nn.Linear(2, 2), act)
+
+    with pytest.raises(TaskError, match=r"task mine: build failed: .* call it wherever .* activation\(16\)"):
+        nl.Task("mine", build, lambda: None).model(Factory(nl.activation("relu")))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "uncalled.py").write_text(
+        "from torch import nn\ndef build(act):\n    return nn.Sequential(nn.Linear(2, 2), act)\ndef data(): ...\n"
+    )
+    with pytest.raises(TaskError, match=r"uncalled\.py, line 3: build failed: what build receives is not a module"):
+        script_task("uncalled.py").model(Factory(nl.activation("relu")))
+
+
+def test_a_syntax_error_names_its_line_once(tmp_path):
+    path = tmp_path / "syntax.py"
+    path.write_text("x = 1\ndef f()\n")
+    with pytest.raises(TaskError) as caught:
+        script_task(path)
+    assert str(caught.value).count("line 2") == 1

@@ -94,7 +94,7 @@ class Children:
 
     def title(self) -> str:
         return (
-            f"{self.machine}; one thread, CPU time, medians of {self.rounds} rounds; load of the machine "
+            f"{self.machine}; one thread, CPU time, medians over {self.rounds} round(s); load of the machine "
             f"{self.load[0]:.1f} to {self.load[1]:.1f}"
         )
 

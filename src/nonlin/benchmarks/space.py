@@ -132,6 +132,9 @@ class _FirstChild:
     def __init__(self) -> None:
         self.begun, self.first = time.perf_counter(), math.nan
 
+    def counting(self, *_: Any) -> None:
+        """Of no interest here."""
+
     def counted(self, found: Any) -> None:
         """Of no interest here."""
 

@@ -29,7 +29,9 @@ def draw_children(found: Children, path: Path) -> Path:
             ax.plot([low, high], [place, place], color="#222222", linewidth=1)
             if engine.target:
                 ax.plot([engine.target] * 2, [place - 0.45, place + 0.45], color="#222222", linewidth=2)
-            ax.text(max(high, engine.ratio, engine.target or 0) + 0.12, place, f"{engine.ratio:.1f}", va="center")
+            end, target = max(high, engine.ratio), engine.target or 0.0
+            beyond = target if end - 0.2 < target < end + 0.7 else end  # not across the tick
+            ax.text(beyond + 0.12, place, f"{engine.ratio:.1f}", va="center")
             labels.append(f"{task}, {engine.engine}")
         ax.axvline(1, color="#777777", linewidth=1)
         ax.set_yticks(range(len(bars)), labels)
@@ -76,6 +78,7 @@ def draw_roofline(found: Roofline, path: Path) -> Path:
                 ax.text(place, 1.02 / share, _milliseconds(seconds), ha="center", va="bottom", fontsize=7)
             ax.axhline(1, color="#222222", linewidth=1.2)
             ax.set_xticks(range(len(one.engines)), list(one.engines), rotation=35, fontsize=8)
+            ax.set_xlim(-0.7, len(one.engines) - 0.3)
             ax.grid(visible=False, axis="x")
             ax.set_title(f"{one.task}\nat least {_milliseconds(one.floor)}", fontsize=9)
             ax.set_ylim(0, 1.15 * max(1 / share for _, share in one.engines.values()))

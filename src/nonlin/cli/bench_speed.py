@@ -1,4 +1,4 @@
-"""`nonlin bench children`, `space` and `roofline`: how fast children are trained here."""
+"""`nonlin bench children`, `space`, `roofline` and `kernels`: how fast things are here."""
 
 from __future__ import annotations
 
@@ -198,6 +198,42 @@ def _print_roofline(found: Roofline) -> None:
     )
 
 
+def kernels(
+    functions: list[str] = typer.Argument(None, metavar="[F]...", help="Functions. Default: the whole catalogue."),
+    elements: list[int] = typer.Option([], "--elements", help="Size of the tensor; may repeat.", min=1),
+    rounds: int = typer.Option(5, help="Turns; medians are shown.", min=1),
+    threads: int = typer.Option(1, help="Threads of torch and of the core.", min=1),
+    compiled: bool = typer.Option(False, "--compile", help="Under torch.compile: seconds more for each function."),
+    output: Path = _OUTPUT,
+    json: bool = _JSON,
+) -> None:
+    """How long do value and gradient of each function take, over F.silu, a copy and its transcendentals alone?
+
+    Example: nonlin bench kernels relu gelu mish --elements 262144
+    """
+    from nonlin.benchmarks.kernels import SIZES, bench_kernels
+
+    _check_picture(output)
+    found = bench_kernels(functions or (), elements or SIZES, rounds, threads, compiled)
+    if output is not None:
+        found.picture(output)
+    if json:
+        print_json(found.as_dict())
+        return
+    out = console()
+    out.print(found.heading + "\n", soft_wrap=True)
+    names = ("elements", "ns each", "over F.silu", "over copy", "over limit", "bytes kept")
+    shown = table("function", *names, right=names)
+    for row in found.rows:
+        shown.add_row(
+            row.name, f"{row.elements:,}", f"{row.nanoseconds:.2f}", f"{row.over_silu:.2f}", f"{row.over_copy:.2f}",
+            f"{row.over_limit:.2f}", f"{row.bytes_kept:g}",
+        )  # fmt: skip
+    out.print(shown)
+    for line in ["", *found.summary()]:
+        out.print(line, soft_wrap=True)
+
+
 def _giga(rate: float, unit: str) -> str:
     return f"{1e-9 * rate:.3g} G{unit}"
 
@@ -209,4 +245,6 @@ def _check_picture(output: Path | None) -> None:
         checked_format(output)
 
 
-SPEED: dict[str, Callable[..., None]] = {"children": children, "space": space, "roofline": roofline}
+SPEED: dict[str, Callable[..., None]] = {
+    "children": children, "space": space, "roofline": roofline, "kernels": kernels,
+}  # fmt: skip

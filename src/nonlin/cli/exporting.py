@@ -20,7 +20,7 @@ def export(
     trainable: bool = typer.Option(
         None, "--trainable/--fixed", help="Parameters stay parameters, or become numbers of the formula."
     ),
-    rank: int = typer.Option(2, "--rank", help="Dimensions of the input of an ONNX model; their sizes are free."),
+    rank: int = typer.Option(None, help="Dimensions of the input of an ONNX model (2); their sizes are free."),
     json: bool = typer.Option(False, "--json", help='Print JSON: {"target", "formula", "path", "text"}.'),
 ) -> None:
     """Export an activation: standalone torch source, LaTeX, C, JAX, Keras 3, ONNX.

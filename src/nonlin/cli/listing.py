@@ -95,7 +95,7 @@ def spaces(
 ) -> None:
     """List the search spaces and the search strategies.
 
-    There is also core-N and core-N-free for any other N, and a space of your own in a .toml file: docs/search.md.
+    There is also core-N and core-N-free for any other N, and a space of your own in a .toml file: docs/searching.md.
 
     Example: nonlin spaces --count
     """

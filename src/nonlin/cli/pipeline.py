@@ -114,6 +114,10 @@ class Stages:
     def writing(self) -> None:
         self._head("export and report")
 
+    def step(self, what: str) -> None:
+        if not self.quiet:
+            self.out.print(f"   {what}", soft_wrap=True)
+
     def _head(self, stage: str) -> None:
         self.number += 1
         if not self.quiet:

@@ -49,6 +49,8 @@ class Silence:
     def __exit__(self, *_: object) -> None:
         return None
 
+    def counting(self, space: str) -> None: ...
+
     def counted(self, found: Census | Estimate) -> None: ...
 
     def restored(self, best: Trial, done: int, total: int) -> None: ...
@@ -75,13 +77,19 @@ class Progress(Silence):
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
+    def counting(self, space: str) -> None:
+        note = f"counting the distinct functions of {escape(space)} ..."
+        self.bar.update(self.row, note=note)
+        if not self.out.is_terminal:
+            self.out.print(note, soft_wrap=True)
+
     def counted(self, found: Census | Estimate) -> None:
         self.out.print(f"space: {found}")
 
     def restored(self, best: Trial, done: int, total: int) -> None:
         self.best = best
         self.tenths = 10 * done // total
-        self.bar.update(self.row, completed=done, total=total, note=f"best {best.score:.4f} {escape(best.name)}")
+        self.bar.update(self.row, completed=done, total=total, note=_best(best))
         self.out.print(f"continuing: {done} of {total} children are in the store")
 
     def finished(self, trial: Trial, done: int, total: int | None) -> None:
@@ -90,12 +98,24 @@ class Progress(Silence):
         if self.fresh == 0:  # the rate counts from the first child on: what came before was loading
             self.began = time.perf_counter()
         self.fresh += 1
-        rate = (self.fresh - 1) / max(time.perf_counter() - self.began, 1e-9)
-        note = f"{rate:.1f} children/s  best {self.best.score:.4f} {escape(self.best.name)}"
+        note = _rate(self.fresh - 1, time.perf_counter() - self.began) + _best(self.best)
         self.bar.update(self.row, completed=done, total=total, note=note)
         if not self.out.is_terminal and total and 10 * done // total > self.tenths:
             self.tenths = 10 * done // total
             self.out.print(f"{done}/{total} children, {note}", soft_wrap=True)
+
+
+def _rate(children: int, seconds: float) -> str:
+    """Children per second, or seconds per child; nothing before a second's worth of them is there."""
+    if children < 1 or seconds < 1:
+        return ""
+    rate = children / seconds
+    return f"{rate:.1f} children/s  " if rate >= 0.5 else f"{1 / rate:.1f} s a child  "
+
+
+def _best(trial: Trial) -> str:
+    null = " (null)" if trial.role == "null" else ""
+    return f"best {trial.score:.4f} {escape(trial.name)}{null}"
 
 
 class RunProgress:

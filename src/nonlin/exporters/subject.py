@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -76,7 +76,8 @@ def subject(f: Any, channel: int | None, tolerance: float = 0.002) -> Subject:
     if getattr(f, "finished", False) and isinstance(getattr(f, "new", None), torch.nn.Module):
         f = f.new  # a blend that has arrived
     if hasattr(f, "freeze"):  # an adaptive layer
-        f = f.freeze(channel=channel, tolerance=tolerance)
+        frozen = activation(f.freeze(channel=channel, tolerance=tolerance))
+        f = replace(frozen, expr=simplify(frozen.expr))  # an added function that came to nothing leaves "+ 0"
     elif isinstance(f, ActivationModule):
         return _of_module(f, channel)
     elif isinstance(f, torch.nn.Module):

@@ -42,7 +42,7 @@ def export(
     channel: int | None = None,
     trainable: bool | None = None,
     tolerance: float = 0.002,
-    rank: int = 2,
+    rank: int | None = None,
 ) -> Any:
     """A function as source or as a model of another system, with its parameters' values.
 
@@ -58,7 +58,7 @@ def export(
     trainable : whether the parameters stay parameters (arguments, weights) or become numbers of the formula;
         default: they become numbers in C and ONNX
     tolerance : of an adaptive layer's frozen form, see `nonlin.nn.Adaptive.freeze`
-    rank : how many dimensions the input of an ONNX model has; their sizes are free
+    rank : how many dimensions the input of an ONNX model has, 2 unless given; their sizes are free
 
     Returns
     -------
@@ -78,6 +78,11 @@ def export(
     found = subject(f, channel, tolerance)
     if not (stay if trainable is None else trainable):
         found = found.fixed(target)
+    if rank is not None and target != "onnx":
+        raise ExportError(
+            f"rank={rank!r} is of the input of an ONNX model; target {target!r} takes any shape. Leave it."
+        )
+    rank = 2 if rank is None else rank
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
         raise ExportError(f"rank={rank!r} must be the number of dimensions of the input, such as 4 for images.")
     result = build_onnx(found, rank) if target == "onnx" else writer(found)

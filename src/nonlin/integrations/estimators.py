@@ -259,7 +259,8 @@ class NonlinClassifier(ClassifierMixin, _Network):
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise TrainingError(f"y holds one class only, {self.classes_[0]!r}; a classifier needs two or more.")
+            only = self.classes_.tolist()[0]
+            raise TrainingError(f"y holds one class only, {only!r}; a classifier needs two or more.")
         self._train(x, numbers.astype(np.int64), len(self.classes_))
         return self
 

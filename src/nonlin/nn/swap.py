@@ -195,7 +195,7 @@ class _Factory:
             self.label = found.name
             self.made = lambda per, channels, dim: found.module(per=per, channels=channels, dim=dim)
 
-    def _called(self, act: Callable[[int | None, int], nn.Module], channels: int | None, dim: int) -> nn.Module:
+    def _called(self, act: Any, channels: int | None, dim: int) -> nn.Module:
         hint = f"Pass an instance, {self.label}(), to have it copied for each place" if isinstance(act, type) else (
             "Pass a name, a formula or a module; a function is called with (channels, dim) and returns a module"
         )  # fmt: skip

@@ -15,19 +15,28 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from nonlin.errors import ComparisonError, NonlinError, StoreError
+from nonlin.errors import ComparisonError, StoreError
 from nonlin.native.module import Per
 from nonlin.run.executor import Executor, crew_of
 from nonlin.run.provenance import provenance
-from nonlin.run.runs import Run, add_comparison, comparison_ids, comparison_row, finish_comparison, stored_runs
+from nonlin.run.runs import (
+    Run,
+    add_comparison,
+    comparison_ids,
+    comparison_row,
+    find_comparison,
+    finish_comparison,
+    stored_runs,
+)
 from nonlin.run.standings import Arm, By, Standing, Standings
 from nonlin.run.store import Store
-from nonlin.run.study import ENGINES, LARGEST, Engine, engine_for
+from nonlin.run.study import ENGINES, LARGEST, Engine, changes, engine_for
 from nonlin.run.trainings import Trainings, Watcher
 from nonlin.strategies import space
-from nonlin.tasks import TASKS, Factory, Task, is_script, known
+from nonlin.tasks import TASKS, Task, is_script, known
 from nonlin.tasks import task as task_by_name
-from nonlin.tasks.digest import data_digest
+from nonlin.tasks.digest import data_digest, model_digest
+from nonlin.tasks.rehearsal import reference_model, rehearse
 from nonlin.zoo import Activation, activation
 
 SEEDS = 10
@@ -42,7 +51,7 @@ class TaskSetting:
 
     `training` is its budget, `data` a checksum, `rows` the numbers of targets in the three parts, `metric`
     "accuracy" or "R²", `engine` "torch", "core" or "cohort"; `remark` says what is doubtful about the task, if
-    anything.
+    anything; `model` is a checksum of how the model is built, empty in a comparison begun before there was one.
     """
 
     name: str
@@ -52,6 +61,7 @@ class TaskSetting:
     metric: str
     engine: str
     remark: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,15 @@ class Setting:
         return cls(**{**row, "arms": arms, "tasks": tasks})
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        for setting in values["tasks"]:
+            if not setting["model"]:
+                del setting["model"]
+        return values
+
+    def without_models(self) -> Setting:
+        """As it was written before models were noted."""
+        return replace(self, tasks=tuple(replace(one, model="") for one in self.tasks))
 
 
 class Comparison:
@@ -192,7 +210,7 @@ class Comparison:
 
         Raises
         ------
-        ComparisonError : a task's data or budget are not those that the comparison was begun with.
+        ComparisonError : a task's data, model or budget are not those that the comparison was begun with.
         """
         if self.finished:
             return self
@@ -281,17 +299,20 @@ def compare(
     numbers = _checked_seeds(seeds)
     arms = _arms(activations, protocols, nulls, numbers[0])
     opened = Store(store)
+    widths = per == "channel" and any(arm.initial for arm in arms)
     with crew_of(workers) as crew:  # before the data are read: the workers start meanwhile
         setting = Setting(
             arms=arms,
-            tasks=tuple(_setting_of(one, engine) for one in chosen),
+            tasks=tuple(_setting_of(one, engine, widths) for one in chosen),
             seeds=numbers,
             rates=factors,
             tuning_seeds=TUNING_SEEDS if len(factors) > 1 else (),
             normalise=normalise,
             per=per,
         )
-        id = add_comparison(opened, setting.as_dict(), provenance())
+        id = find_comparison(opened, setting.without_models().as_dict())
+        if id is None:
+            id = add_comparison(opened, setting.as_dict(), provenance())
         return Comparison(opened, id, chosen).run(crew, watcher, checkpoints)
 
 
@@ -301,9 +322,10 @@ def _with_budget(task: Task, epochs: int | None, clip_value: float | None, clip_
     return replace(task, budget=replace(task.budget, **changed)) if changed else task
 
 
-def _setting_of(task: Task, engine: Engine) -> TaskSetting:
+def _setting_of(task: Task, engine: Engine, widths: bool) -> TaskSetting:
     data = task.load()
-    remark = _doubt(task)
+    model = reference_model(task)
+    rehearse(task, model, widths)
     return TaskSetting(
         name=task.name,
         training=task.budget.as_dict(),
@@ -311,25 +333,13 @@ def _setting_of(task: Task, engine: Engine) -> TaskSetting:
         rows={name: getattr(data, name)[1].numel() for name in ("train", "validation", "test")},
         metric="R²" if data.classes is None else "accuracy",
         engine=engine_for(engine, task, cohorts=False),  # in a cohort the time of one arm cannot be told
-        remark=remark,
+        remark=_doubt(model),
+        model=model_digest(model, task.designed_for),
     )
 
 
-def _doubt(task: Task) -> str:
-    """Normalisation without a scale of its own cannot make up for an activation's [Ramachandran2017, section 6].
-
-    Raises
-    ------
-    ComparisonError : the task's `build` fails.
-    """
-    try:
-        model = task.model(Factory(activation("relu")))
-    except NonlinError:
-        raise
-    except Exception as error:
-        raise ComparisonError(
-            f"task {task.name!r}: its build failed with relu: {type(error).__name__}: {error}"
-        ) from error
+def _doubt(model: nn.Module) -> str:
+    """Normalisation without a scale of its own cannot make up for an activation's [Ramachandran2017, section 6]."""
     for name, module in model.named_modules():
         if isinstance(module, _NORMALISING) and not module.affine:
             return (
@@ -340,10 +350,10 @@ def _doubt(task: Task) -> str:
 
 
 def _check_same(task: Task, setting: TaskSetting) -> None:
-    if task.budget.as_dict() != dict(setting.training) or data_digest(task.load()) != setting.data:
+    if changed := changes(task, setting.training, setting.data, setting.model):
         raise ComparisonError(
-            f"the data or the training budget of task {task.name!r} are not those this comparison was begun with; "
-            "its runs could not be compared. Use another store for the new setting."
+            f"{changed} of task {task.name!r} is not what this comparison was begun with; its runs could not be "
+            "compared. Use another store for the new setting, or begin a new comparison in this one."
         )
 
 

@@ -99,8 +99,7 @@ def start(workers: int = 0, address: str | None = None, gpus: float = 0.0) -> Ex
     SearchError : `workers` is no such number, or there is no cluster at the address
     MissingExtraError : an address is given and Ray is not installed
     """
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
-        raise SearchError(f"workers must be a whole number, at least 0; got {workers!r}.")
+    check_workers(workers)
     if not 0 <= gpus < 2**10 or (gpus and address is None):
         raise SearchError(f"gpus is a number from 0 on, for a cluster with an address; got {gpus!r}.")
     if address is not None:
@@ -110,6 +109,12 @@ def start(workers: int = 0, address: str | None = None, gpus: float = 0.0) -> Ex
     from nonlin.run.local import InProcess, Workers
 
     return Workers(workers) if workers else InProcess()
+
+
+def check_workers(workers: int) -> None:
+    """SearchError unless it is a number of workers."""
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
+        raise SearchError(f"workers must be a whole number, at least 0; got {workers!r}.")
 
 
 def crew_of(workers: int | Executor, address: str | None = None) -> Executor:

@@ -7,7 +7,7 @@ arXiv:1502.07943) with a quantile of the predecessors, as in the median rule (Go
 not depend on the number of workers or on their speed.
 
 Stopping earlier, or half of the children, saves more and loses good functions: those that start slowly. What
-either costs is measured by `benchmarks/halving.py`; docs/search.md has the figures.
+either costs is measured by `benchmarks/halving.py`; docs/searching.md has the figures.
 
 With `halving="async"` outcomes count in the order in which they come, and no worker waits for a slow child:
 asynchronous successive halving (Li et al. 2020, arXiv:1810.05934, algorithm 2, in the form that stops children instead

@@ -18,7 +18,17 @@ from nonlin.errors import ComparisonError
 from nonlin.run.comparison import Comparison
 from nonlin.run.runs import Run
 from nonlin.run.standings import Arm
-from nonlin.run.statistics import ALPHA, Interval, differences, holm, interval, least_seeds, seeds_needed, signed_rank_p
+from nonlin.run.statistics import (
+    ALPHA,
+    Interval,
+    differences,
+    holm,
+    interval,
+    least_seeds,
+    seed_count,
+    seeds_needed,
+    signed_rank_p,
+)
 
 Outcome = Literal["better", "tied", "worse"]
 
@@ -83,17 +93,19 @@ class Judgement:
         value = f"{self.score.median:.4f}"
         if math.isfinite(self.score.low):
             value += f" (95% interval {self.score.low:.4f} to {self.score.high:.4f})"
-        return [f"Test {self.metric} of {self.label}: median {value} over {self.seeds} seeds.", *self._baselines(),
-                *self._nulls()]  # fmt: skip
+        first = f"Test {self.metric} of {self.label}: median {value} over {seed_count(self.seeds)}."
+        return [first, *self._baselines(), *self._nulls()]
 
     def _baselines(self) -> list[str]:
         rows = [row for row in self.against if row.role == "given"]
         if not rows:
             return ["No baseline was trained beside it, so nothing can be said about its worth."]
         if self.seeds < self.least_seeds:
+            others = f"{len(rows)} baselines" if len(rows) > 1 else "the baseline"
+            ties = ", ".join(row.label for row in rows)
             return [
-                f"{self.seeds} seeds cannot show a difference to {len(rows)} baselines, were it in every seed: that "
-                f"takes at least {self.least_seeds}. So all count as ties: {', '.join(row.label for row in rows)}."
+                f"{seed_count(self.seeds)} cannot show a difference to {others}, were it in every seed: that takes at "
+                f"least {self.least_seeds}. So all count as ties: {ties}."
             ]
         words: dict[Outcome, str] = {"better": "Better than", "tied": "Tied with", "worse": "Worse than"}
         lines = []
@@ -107,7 +119,7 @@ class Judgement:
         if not nulls:
             return []
         if self.seeds < least_seeds(len(nulls)):
-            return [f"{self.seeds} seeds are too few to show that the nulls are worse."]
+            return [f"{seed_count(self.seeds)} cannot show that the nulls are worse."]
         if level := [row.label for row in nulls if row.outcome != "better"]:
             return [f"It is not better than {', '.join(level)}: the task says little about which activation to choose."]
         return ["The nulls are all worse, as they should be."]

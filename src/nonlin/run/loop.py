@@ -44,6 +44,9 @@ SEPARATOR = ": "  # between name and formula of the activations that a user adds
 class Watcher(Protocol):
     """Hears of a study's progress; see `nonlin.cli` for one that shows it."""
 
+    def counting(self, space: str) -> None:
+        """The space is being enumerated, which takes a while; may be missing."""
+
     def counted(self, found: Census | Estimate) -> None:
         """The space has been enumerated, or looked at by a sample where it is too large."""
 
@@ -82,6 +85,8 @@ class Loop:
             self._take(parse(formula), role, name)
         if not any(trial.status != "running" for trial in self.trials):
             self._receive()  # something to see before the space is counted
+        if announce := getattr(self.watcher, "counting", None):
+            announce(self.space.name)
         found = count(self.space)
         self.store.set_census(self.study.id, found.counts())
         if self.watcher:
@@ -208,8 +213,9 @@ class Loop:
         for number, outcome in (self.crew.next(), *self.crew.more()):
             trial = self.trials[number]
             if outcome.status == "failed" and trial.role == "baseline":
+                fault = outcome.error.rstrip(".")
                 raise SearchError(
-                    f"task {self.task.name!r} cannot be trained: with {trial.name} it fails with {outcome.error}. "
+                    f"task {self.task.name!r} cannot be trained: with {trial.name} it fails with {fault}. "
                     "Mend the task's model, data or loss first."
                 )
             _copy(outcome, trial)

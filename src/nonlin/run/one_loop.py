@@ -16,24 +16,28 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import nonlin
 from nonlin.errors import ComparisonError, ExportError
 from nonlin.exporters import TARGETS, export
 from nonlin.run.comparison import Comparison, checked_rates
+from nonlin.run.executor import check_workers
 from nonlin.run.finalists import BASELINES, RATES, confirm, finalists
 from nonlin.run.finalists import transfer as transfer_study
 from nonlin.run.judgement import Judgement, best_of, judge
 from nonlin.run.loop import Watcher as SearchWatcher
-from nonlin.run.study import LARGEST, Study, search
+from nonlin.run.statistics import seed_count
+from nonlin.run.study import LARGEST, Study, checked_choices, search
 from nonlin.run.trainings import Watcher as RunWatcher
 from nonlin.strategies import Space, StrategyFactory
 from nonlin.tasks import Task, is_script, known
 from nonlin.tasks import task as task_by_name
+from nonlin.tasks.rehearsal import reference_model, rehearse
 from nonlin.zoo import Activation, activation
 
 STORE = "runs.db"
@@ -50,6 +54,9 @@ class Watcher(Protocol):
     def writing(self) -> None:
         """Nothing is left to train; reports and exports are being written."""
 
+    def step(self, what: str) -> None:
+        """What is being written now."""
+
 
 class _Unwatched:
     def search(self) -> AbstractContextManager[SearchWatcher | None]:
@@ -59,6 +66,9 @@ class _Unwatched:
         return nullcontext(None)
 
     def writing(self) -> None:
+        return None
+
+    def step(self, what: str) -> None:
         return None
 
 
@@ -133,7 +143,9 @@ class Pipeline:
             return f"Verdict: better than every baseline on {one.task}.{also}{but}"
         if not tied:
             return "Verdict: open. Nothing was trained beside it that it could be compared with."
-        text = f"Verdict: a tie. {tied[0]} does as well as far as {one.seeds} seeds can tell; that is no gain yet."
+        text = (
+            f"Verdict: a tie. {tied[0]} does as well as far as {seed_count(one.seeds)} can tell; that is no gain yet."
+        )
         if math.isfinite(one.seeds_needed) and one.seeds_needed > one.seeds:
             text += f" To tell it from the nearest baseline would take about {one.seeds_needed:,.0f} seeds"
             text += "." if one.seeds_needed <= WORTH_MORE * one.seeds else ": it hardly matters which you take."
@@ -197,6 +209,9 @@ def pipeline(
     chosen = task_by_name(task)
     others = [task_by_name(one) for one in transfer]
     _check(chosen, others, top, seeds, transfer_seeds, rates, baselines, to)
+    check_workers(workers)
+    where = checked_choices(space, strategy, budget, seed)
+    rehearse(chosen, reference_model(chosen), widths=where.per != "tensor")
     place = _folder(chosen, folder)
     store, eyes = place / STORE, watcher or _Unwatched()
     with eyes.search() as searching:
@@ -210,7 +225,7 @@ def pipeline(
                 study, top, others, transfer_seeds, baselines=baselines, workers=workers, watcher=running
             )
     eyes.writing()
-    return _conclude(place, study, kept, moved, top, baselines, to)
+    return _conclude(place, study, kept, moved, top, baselines, to, eyes.step)
 
 
 def _check(task: Task, others: Sequence[Task], top, seeds, transfer_seeds, rates, baselines, to) -> None:
@@ -245,7 +260,9 @@ def _folder(task: Task, folder: str | Path | None) -> Path:
     return place
 
 
-def _conclude(place: Path, study: Study, kept: Comparison, moved: Comparison | None, top, baselines, to) -> Pipeline:
+def _conclude(
+    place: Path, study: Study, kept: Comparison, moved: Comparison | None, top, baselines, to, step
+) -> Pipeline:
     """Choose, judge, and write what there is to write."""
     labels, rivals = _arms(study, kept, top)
     task = study.config.task
@@ -257,17 +274,31 @@ def _conclude(place: Path, study: Study, kept: Comparison, moved: Comparison | N
     arm = next(arm for arm in kept.config.arms if arm.label == label)
     found = Activation(arm.name, activation(arm.formula).expr, tuple(arm.initial.items()))
     trained = next(row.parameters for row in kept.table(task) if row.label == label)
-    files = {"store": place / STORE, "search report": study.report(place / "search.html")}
-    files["confirm report"] = kept.report(place / "confirm.html")
+    files = {"store": place / STORE, "search report": _page(study, place / "search.html", step)}
+    files["confirm report"] = _page(kept, place / "confirm.html", step)
     if moved is not None:
-        files["transfer report"] = moved.report(place / "transfer.html")
+        files["transfer report"] = _page(moved, place / "transfer.html", step)
     for target in to:
+        step(f"{target} source")
         files[target] = _export(found, trained, target, place)
     files |= {"summary": place / "summary.txt", "as JSON": place / "summary.json"}
     result = Pipeline(place, top, study, kept, moved, found, trained, tuple(judgements), files)
     files["summary"].write_text(result.summary() + "\n", encoding="utf-8")
     files["as JSON"].write_text(json.dumps(_finite(result.as_dict()), indent=2) + "\n", encoding="utf-8")
     return result
+
+
+def _page(source: Study | Comparison, path: Path, step: Callable[[str], None]) -> Path:
+    """Write a report, unless the file's last line says that it was made of the very same results."""
+    mark = f"<!-- nonlin {nonlin.__version__}: {type(source).__name__} {source.id} of {source.created} -->\n"
+    if path.is_file() and path.read_text(encoding="utf-8", errors="replace").endswith(mark):
+        step(f"{path.name} is there already")
+        return path
+    step(f"{path.name} ...")
+    source.report(path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(mark)
+    return path
 
 
 def _arms(study: Study, comparison: Comparison, top: int) -> tuple[list[str], list[str]]:

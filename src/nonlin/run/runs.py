@@ -63,13 +63,19 @@ _JSON = ("curves", "parameters", "measures")
 _FLOATS = ("score", "loss", "test_score", "test_loss", "seconds_per_epoch")
 
 
-def add_comparison(store: Store, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> int:
-    """A new comparison, or the one of exactly this configuration; returns its id."""
+def find_comparison(store: Store, config: Mapping[str, Any]) -> int | None:
+    """The id of the comparison of exactly this configuration."""
     text = json.dumps(config, sort_keys=True)
     with store.errors("read"):
         found = store.db.execute("SELECT id FROM comparisons WHERE config = ?", (text,)).fetchone()
-    if found:
-        return found["id"]
+    return found["id"] if found else None
+
+
+def add_comparison(store: Store, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> int:
+    """A new comparison, or the one of exactly this configuration; returns its id."""
+    if (found := find_comparison(store, config)) is not None:
+        return found
+    text = json.dumps(config, sort_keys=True)
     with store.transaction("write to"):
         cursor = store.db.execute(
             "INSERT INTO comparisons (created, config, provenance) VALUES (?, ?, ?)",

@@ -30,6 +30,7 @@ from nonlin.run.statistics import (
     holm,
     interval,
     least_seeds,
+    seed_count,
     seeds_needed,
     signed_rank_p,
     tied_groups,
@@ -232,7 +233,7 @@ class Standings:
         best = next(row for row in rows if row.role == "given")
         measure = metric if self.by == "score" else "loss"
         value = best.score if self.by == "score" else best.loss
-        lines = [f"Best by test {measure}: {best.label}, median {_shown(value)} over {best.seeds} seeds."]
+        lines = [f"Best by test {measure}: {best.label}, median {_shown(value)} over {seed_count(best.seeds)}."]
         lines += self._ties(rows, best)
         lines += self._nulls(rows, best)
         if troubled := [row for row in rows if row.diverged or row.failed]:
@@ -248,8 +249,8 @@ class Standings:
         lines = []
         if self.seeds < self.least_seeds:
             lines.append(
-                f"With {self.seeds} seeds none of {len(self.given)} functions can be shown to be worse than the best, "
-                f"were it so in every seed: that takes at least {self.least_seeds}. So all are shown as ties."
+                f"With {seed_count(self.seeds)} none of {len(self.given)} functions can be shown to be worse than the "
+                f"best, were it so in every seed: that takes at least {self.least_seeds}. So all are shown as ties."
             )
         elif not tied:
             lines.append("It is better than every other function given.")
@@ -270,7 +271,7 @@ class Standings:
             return []
         if self.seeds < least_seeds(len(nulls)):
             above = [row.label for row in nulls if row.rank < best.rank]
-            few = f"{self.seeds} seeds are too few to show that the nulls are worse"
+            few = f"{seed_count(self.seeds)} cannot show that the nulls are worse"
             return [f"{few}, and {', '.join(above)} even stands above the best." if above else f"{few}."]
         tied = [row.label for row in nulls if row.tied or row.rank < best.rank]
         if tied:

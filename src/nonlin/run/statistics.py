@@ -21,6 +21,7 @@ import numpy as np
 
 ALPHA = 0.05
 POWER = 0.80
+LEAST_PILOT = 5  # differences, to estimate from them how many it would take
 RESAMPLES = 10_000
 _WILCOXON_EFFICIENCY = 3 / math.pi  # of the signed-rank test relative to the t test, for normal differences
 
@@ -113,13 +114,14 @@ def seeds_needed(difference: Sequence[float] | np.ndarray, alpha: float = ALPHA,
     From the mean and deviation of the paired differences seen, as if they were normal:
     n = [((z_{1-α/2} + z_power)·sd/mean)² + z²_{1-α/2}/2]·π/3: the second term is for the t distribution of small
     samples (Guenther 1981), the last factor for the signed-rank test. Infinite where the mean difference is 0, NaN
-    for fewer than three differences. It is a rough number: the mean itself is uncertain.
+    for fewer than five differences, of which mean and deviation say next to nothing. It is a rough number: the mean
+    itself is uncertain.
     """
     from scipy.stats import norm
 
     values = np.asarray(difference, dtype=float)
     values = values[np.isfinite(values)]
-    if values.size < 3:
+    if values.size < LEAST_PILOT:
         return math.nan
     mean, deviation = abs(values.mean()), values.std(ddof=1)
     if mean == 0:
@@ -127,6 +129,11 @@ def seeds_needed(difference: Sequence[float] | np.ndarray, alpha: float = ALPHA,
     two_sided = norm.ppf(1 - alpha / 2)
     normal = ((two_sided + norm.ppf(power)) * deviation / mean) ** 2 + two_sided**2 / 2
     return max(least_seeds(1, alpha), math.ceil(normal / _WILCOXON_EFFICIENCY))
+
+
+def seed_count(number: int) -> str:
+    """ "1 seed", "2 seeds"."""
+    return f"{number} seed" if number == 1 else f"{number} seeds"
 
 
 def least_seeds(pairs: int, alpha: float = ALPHA) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,8 @@ from nonlin.strategies import strategy as new_strategy
 from nonlin.strategies.strategy import label
 from nonlin.tasks import Task, known
 from nonlin.tasks import task as task_by_name
-from nonlin.tasks.digest import data_digest
+from nonlin.tasks.digest import data_digest, model_digest
+from nonlin.tasks.rehearsal import reference_model, rehearse
 from nonlin.train import obstacle
 from nonlin.train.cohort import obstacle as cohort_obstacle
 from nonlin.train.cohort import pays
@@ -38,8 +39,9 @@ class Config:
     """Everything that determines a study's result, beside the task's own code.
 
     `engine` is "torch", "core" or "cohort", `training` the task's budget, `data` a checksum, `rows` the numbers of
-    targets in the three parts, and `metric`
-    what the score is: accuracy or R², on the validation part. `definition` holds a space of the user's own.
+    targets in the three parts, and `metric` what the score is: accuracy or R², on the validation part. `definition`
+    holds a space of the user's own. `model` is a checksum of how the model is built, empty in a study that was begun
+    before there was one.
     """
 
     task: str
@@ -58,6 +60,7 @@ class Config:
     metric: str
     definition: Mapping[str, Any] | None = None
     window: int = WINDOW
+    model: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)
@@ -65,6 +68,8 @@ class Config:
             del values["definition"]
         if self.window == WINDOW:  # what every study had before it could be chosen
             del values["window"]
+        if not self.model:
+            del values["model"]
         return values
 
 
@@ -164,7 +169,7 @@ class Study:
 
         Raises
         ------
-        SearchError : the task's data or budget differ from those of the stored study.
+        SearchError : the task's data, model or budget differ from those of the stored study.
         """
         if self.finished:
             return self
@@ -182,10 +187,10 @@ class Study:
                 f"this study was begun with the compiled core, which cannot be used here: {problem}. Its children "
                 "would not be comparable. Install nonlin with a C++ compiler, or use another store."
             )
-        if task.budget.as_dict() != dict(self.config.training) or data_digest(task.load()) != self.config.data:
+        if changed := changes(task, self.config.training, self.config.data, self.config.model):
             raise SearchError(
-                f"the data or the training budget of task {task.name!r} are not those this study was begun with; "
-                "its children could not be compared. Use another store for the new setting."
+                f"{changed} of task {task.name!r} is not what this study was begun with; its children could not be "
+                "compared. Use another store for the new setting, or begin a new study in this one."
             )
 
 
@@ -243,29 +248,17 @@ def search(
     Study : `.top()`, `.trials()`, `.report(path)`
     """
     chosen = task_by_name(task)
-    where = space_by_name(space)
-    if not isinstance(strategy, str) or strategy not in STRATEGIES:
-        new_strategy(strategy, where, 0)  # raises if it is none
-        if label(strategy) in STRATEGIES:
-            raise SearchError(f"{label(strategy)!r} is the name of a built-in strategy; give your class another.")
-    for name, value, least in (("budget", budget, 1), ("seed", seed, 0), ("window", window, 1)):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (whole and least <= value <= LARGEST):
-            raise SearchError(f"{name} must be a whole number from {least} to {LARGEST}; got {value!r}.")
+    where = checked_choices(space, strategy, budget, seed, window)
     per = where.per or "channel" if per is None else per
     if per not in ("channel", "tensor"):
         raise SearchError(f"per must be 'channel' or 'tensor'; got {per!r}.")
     if engine not in ENGINES:
         raise SearchError(f"engine must be 'auto', 'torch', 'core' or 'cohort'; got {engine!r}.")
     added = [f"{act.name}{SEPARATOR}{act.formula}" for act in map(activation, also)]
-    if budget is None and not listable(where):
-        raise SearchError(
-            f"space {where.name!r} has {where.size:,} expressions, too many to train them all. Give a budget, as in "
-            "budget=1000 (--budget 1000)."
-        )
     opened = Store(store)
     with crew_of(workers, address) as crew:  # before the data is read: the workers start meanwhile
-        data = chosen.load()
+        data, model = chosen.load(), reference_model(chosen)
+        rehearse(chosen, model, widths=per == "channel")
         config = Config(
             task=chosen.name,
             space=where.name,
@@ -283,11 +276,52 @@ def search(
             metric="R²" if data.classes is None else "accuracy",
             definition=None if _is_built_in(where) else where.definition(),
             window=window,
+            model=model_digest(model, chosen.designed_for),
         )
         found = opened.find_study(config.as_dict())
+        if found is None:  # one that was begun before the model was noted
+            found = opened.find_study(replace(config, model="").as_dict())
         id = opened.add_study(config.as_dict(), provenance()) if found is None else found
         own = None if isinstance(strategy, str) else strategy
         return Study(opened, id, chosen, own).run(crew, watcher)
+
+
+def checked_choices(
+    space: str | Path | Space, strategy: str | StrategyFactory, budget: int | None, seed: int, window: int = WINDOW
+) -> Space:
+    """The space of a search, whose arguments are as `search` takes them.
+
+    Raises
+    ------
+    NonlinError : for one of them that cannot be used
+    """
+    where = space_by_name(space)
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
+        new_strategy(strategy, where, 0)  # raises if it is none
+        if label(strategy) in STRATEGIES:
+            raise SearchError(f"{label(strategy)!r} is the name of a built-in strategy; give your class another.")
+    for name, value, least in (("budget", budget, 1), ("seed", seed, 0), ("window", window, 1)):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (whole and least <= value <= LARGEST):
+            raise SearchError(f"{name} must be a whole number from {least} to {LARGEST}; got {value!r}.")
+    if budget is None and not listable(where):
+        raise SearchError(
+            f"space {where.name!r} has {where.size:,} expressions, too many to train them all. Give a budget, as in "
+            "budget=1000 (--budget 1000)."
+        )
+    return where
+
+
+def changes(task: Task, training: Mapping[str, Any], data: str, model: str) -> str:
+    """What of a task is not as it was when these were noted, in words; empty if all is. `model` "" was not noted."""
+    words = []
+    if data_digest(task.load()) != data:
+        words.append("the data")
+    if model and model_digest(reference_model(task), task.designed_for) != model:
+        words.append("the model")
+    if task.budget.as_dict() != dict(training):
+        words.append("the training budget")
+    return " and ".join(words)
 
 
 def _is_built_in(where: Space) -> bool:

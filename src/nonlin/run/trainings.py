@@ -140,8 +140,8 @@ class Trainings:
         runs = [run for run in self.known.values() if run.task == setting.name]
         if runs and all(run.status == "failed" for run in runs):
             raise ComparisonError(
-                f"task {setting.name!r} cannot be trained with any of these activations: {runs[0].error}. Mend the "
-                "task's model, data or loss first."
+                f"task {setting.name!r} cannot be trained with any of these activations: {runs[0].error.rstrip('.')}. "
+                "Mend the task's model, data or loss first."
             )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nonlin.errors import TaskError
+from nonlin.tasks.beside import located, places
 from nonlin.tasks.rows import Rows
 
 Part = tuple[Any, Tensor]  # (x, y); x is a Tensor or `Rows`, and both know len, [], split, shape, dim
@@ -118,13 +119,18 @@ class Data:
         A target column of whole numbers or text gives classification, one of other numbers regression; `kind`
         ("classification" or "regression") overrides that.
 
+        A path that is not absolute is looked for in the current folder, then beside the script of the task, if it is
+        a script's.
+
         Raises
         ------
         TaskError : file missing, no such column, a cell that is not a number (with its line).
         """
         try:
-            with open(path, newline="", encoding="utf-8-sig") as file:
+            with open(located(path), newline="", encoding="utf-8-sig") as file:
                 lines = [row for row in csv.reader(file) if row]
+        except FileNotFoundError:
+            raise TaskError(f"cannot read {path}: {places(path)}.") from None
         except (OSError, UnicodeDecodeError) as error:
             raise TaskError(f"cannot read {path}: {error}") from None
         if len(lines) < 2:

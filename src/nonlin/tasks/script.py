@@ -22,9 +22,10 @@ from typing import Any
 from torch import nn
 
 from nonlin.errors import NonlinError, TaskError
+from nonlin.tasks.beside import reading
 from nonlin.tasks.budget import Budget
 from nonlin.tasks.data import Data
-from nonlin.tasks.task import ActivationFactory, Task
+from nonlin.tasks.task import ActivationFactory, Task, uncalled
 
 _OPTIONAL = ("budget", "designed_for", "remark")
 _EXPECTED = (
@@ -48,7 +49,7 @@ def script_task(path: str | Path) -> Task:
     found = Path(path)
     if not found.is_file():
         raise TaskError(f"there is no script {path}. Name a Python file that defines build(activation) and data.")
-    return _task(found.resolve(), _shown(found))
+    return _task(found.resolve(), _shown(found), found.stat().st_mtime_ns)
 
 
 def _shown(path: Path) -> str:
@@ -58,11 +59,11 @@ def _shown(path: Path) -> str:
 
 
 @lru_cache(maxsize=8)
-def _task(path: Path, name: str) -> Task:
-    script = _module(path)
+def _task(path: Path, name: str, version: int) -> Task:
+    script = _module(path, version)
     if isinstance(own := getattr(script, "task", None), Task):
-        data = own.data if isinstance(own.data, Data) else _ScriptData(path)
-        return replace(own, name=name, build=_ScriptBuild(path), data=data)
+        data = own.data if isinstance(own.data, Data) else _ScriptData(path, version)
+        return replace(own, name=name, build=_ScriptBuild(path, version), data=data)
     missing = [word for word in ("build", "data") if not hasattr(script, word)]
     if missing:
         raise TaskError(f"{name} defines no {' and no '.join(missing)}. {_EXPECTED}")
@@ -70,18 +71,22 @@ def _task(path: Path, name: str) -> Task:
         raise TaskError(f"{name}: build must be a function, not {type(script.build).__name__}. {_EXPECTED}")
     settings: dict[str, Any] = {word: getattr(script, word) for word in _OPTIONAL if hasattr(script, word)}
     settings.setdefault("budget", Budget())
-    data = _ScriptData(path) if callable(script.data) else script.data
-    return Task(name, _ScriptBuild(path), data, **settings)
+    data = _ScriptData(path, version) if callable(script.data) else script.data
+    return Task(name, _ScriptBuild(path, version), data, **settings)
 
 
 @dataclass(frozen=True)
 class _ScriptBuild:
-    """The script's `build`. Worker processes get the path, and read the script themselves."""
+    """The script's `build`. Worker processes get the path, and read the script themselves.
+
+    `version` is the time of the file's last change: a script that was edited is another task, also in one process.
+    """
 
     path: Path
+    version: int
 
     def __call__(self, activation: ActivationFactory) -> nn.Module:
-        script = _module(self.path)
+        script = _module(self.path, self.version)
         own = getattr(script, "task", None)
         build = own.build if isinstance(own, Task) else script.build
         with _told(self.path, "build failed"):
@@ -93,9 +98,10 @@ class _ScriptData:
     """The script's `data()`."""
 
     path: Path
+    version: int
 
     def __call__(self) -> Data:
-        script = _module(self.path)
+        script = _module(self.path, self.version)
         own = getattr(script, "task", None)
         load: Any = own.data if isinstance(own, Task) else script.data
         with _told(self.path, "data() failed"):
@@ -103,8 +109,8 @@ class _ScriptData:
 
 
 @lru_cache(maxsize=8)
-def _module(path: Path) -> ModuleType:
-    """The script, run once in a process; what it imports from beside itself is found."""
+def _module(path: Path, version: int) -> ModuleType:
+    """The script, run once in a process for each version; what it imports from beside itself is found."""
     name = f"nonlin_script_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -122,7 +128,12 @@ def _module(path: Path) -> ModuleType:
 def _told(path: Path, what: str) -> Iterator[None]:
     """Whatever goes wrong in the script, as one TaskError with its line."""
     try:
-        yield
+        with reading(path):
+            yield
+    except TaskError as error:
+        if path.name in str(error):
+            raise
+        raise TaskError(f"{_place(error, path)}: {error}") from None
     except NonlinError:
         raise
     except SystemExit as end:
@@ -131,8 +142,18 @@ def _told(path: Path, what: str) -> Iterator[None]:
             'reading its own arguments, under  if __name__ == "__main__":'
         ) from None
     except Exception as error:
-        where = f", line {line}" if (line := _line(error, path)) else ""
-        raise TaskError(f"{path.name}{where}: {what}: {type(error).__name__}: {error}") from error
+        said = uncalled(error) or f"{type(error).__name__}: {_said(error)}"
+        raise TaskError(f"{_place(error, path)}: {what}: {said}") from error
+
+
+def _said(error: Exception) -> str:
+    """The message; a syntax error's without file and line, which come first already."""
+    return str(error.msg if isinstance(error, SyntaxError) else error)
+
+
+def _place(error: Exception, path: Path) -> str:
+    line = _line(error, path)
+    return f"{path.name}, line {line}" if line else path.name
 
 
 def _line(error: Exception, path: Path) -> int | None:

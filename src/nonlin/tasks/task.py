@@ -99,7 +99,12 @@ class Task:
 
     def model(self, factory: ActivationFactory) -> nn.Module:
         """A new model; TaskError if `build` returns something else."""
-        model: Any = self.build(factory)
+        try:
+            model: Any = self.build(factory)
+        except TypeError as error:
+            if reason := uncalled(error):
+                raise TaskError(f"task {self.name}: build failed: {reason}") from error
+            raise
         if not isinstance(model, nn.Module):
             raise TaskError(f"task {self.name}: build returned {type(model).__name__}, not an nn.Module.")
         if isinstance(factory, Factory) and not any(isinstance(part, ActivationModule) for part in model.modules()):
@@ -108,6 +113,16 @@ class Task:
                 "called act: put act(channels) wherever a non-linearity stands."
             )
         return model
+
+
+def uncalled(error: Exception) -> str:
+    """What is wrong where torch was given the factory itself in the place of a module; empty if it was not that."""
+    if isinstance(error, TypeError) and f"{Factory.__name__} is not a Module subclass" in str(error):
+        return (
+            "what build receives is not a module but makes one: call it wherever a non-linearity stands, with the "
+            "number of features that arrive there, as in activation(16)."
+        )
+    return ""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nonlin.errors import NonlinError
+from nonlin.errors import NonlinError, TaskError
 from nonlin.native.module import ActivationModule, Per
 from nonlin.tasks import Task
 from nonlin.tasks import task as task_called
-from nonlin.tasks.digest import data_digest
+from nonlin.tasks.digest import data_digest, model_digest
+from nonlin.tasks.rehearsal import reference_model
 from nonlin.train.checkpoint import EVERY, Checkpoint
 from nonlin.train.initial import Protocol, check_protocol, initial_model
 from nonlin.train.loop import Loop
@@ -112,9 +113,14 @@ def fit(
 
 def _identity(task: Task, act: Activation, settings: dict[str, Any]) -> dict[str, Any]:
     """All that decides a training's result."""
+    try:
+        model = model_digest(reference_model(task), task.designed_for)
+    except TaskError:
+        model = ""  # the training meets the same fault, and says so
     return {
         "task": task.name,
         "data": data_digest(task.load()),
+        "model": model,
         "training": replace(task.budget, accumulate=1, precision="float32").as_dict(),
         "formula": act.formula,
         "parameters": dict(act.parameters),

@@ -1,8 +1,5 @@
 """Value and gradient of every catalogue function as a module: time over F.silu, a copy and its transcendentals.
 
-    python benchmarks/kernels.py [--elements 16000000 262144 4096] [--rounds 5] [--threads 1] [--only gelu mish]
-                                 [--compile] [--json FILE] [--picture FILE] [--markdown FILE]
-
 A job is one forward and backward pass over float32 as a network makes them: results in fresh memory. Each function
 is timed in turns with three others, and its ratios are medians over the turns:
 
@@ -12,35 +9,37 @@ is timed in turns with three others, and its ratios are medians over the turns:
   rest of the work and without memory
 
 The time is the processor's for one thread (other work on the machine distorts it less), otherwise the clock's.
-With --compile modules and F.silu run under torch.compile (seconds for each; give --only).
+Compiled, modules and F.silu run under torch.compile, which takes seconds for each.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import POINTER, c_void_p
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-import nonlin as nl
 from nonlin import native
+from nonlin.errors import NonlinError
 from nonlin.native.library import FLOAT32, CActivationCall, CProgram, load
 from nonlin.run.provenance import provenance
+from nonlin.zoo import activation
+from nonlin.zoo import names as catalogue_names
 
 TRANSCENDENTAL = set(
     "exp expm1 log log1p decay softplus tanh sin cos sin_cos tan asin acos atan sinc sincs spherical_j sinh cosh "
     "sinh_cosh asinh acosh atanh erf erfc gaussian Phi power".split()
 )
+SIZES = (16_000_000, 262_144, 4096)
 SMALL = 0.004  # seconds: shorter jobs are repeated up to this within one timing
 Job = Callable[[], object]
 
@@ -96,8 +95,13 @@ def transcendentals(function: native.Function, x: torch.Tensor) -> tuple[Job, in
 def kept_bytes(module: torch.nn.Module) -> float:
     """Per element; parameters are not counted."""
     kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
     x = torch.randn(4096, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         module(x)
     return sum(t.numel() * t.element_size() for t in kept if t.numel() >= x.numel()) / x.numel()
 
@@ -121,7 +125,9 @@ def turns(jobs: list[Job], rounds: int) -> list[list[float]]:
     return [[timed(job, count) for job, count in zip(jobs, repeats, strict=True)] for _ in range(rounds)]
 
 
-def measure(names: list[str], elements: int, rounds: int, compiled: bool) -> list[Row]:
+def measure(
+    names: Sequence[str], elements: int, rounds: int, compiled: bool, watcher: Callable[[Row], None] | None = None
+) -> list[Row]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(elements, generator=generator).requires_grad_()
     gradient = torch.randn(elements, generator=generator)
@@ -129,7 +135,7 @@ def measure(names: list[str], elements: int, rounds: int, compiled: bool) -> lis
     silu = job_of(wrap(lambda x: F.silu(x)), x, gradient)
     rows = []
     for name in names:
-        act = nl.activation(name)
+        act = activation(name)
         module = act.module().requires_grad_(False)  # the function's own work: sums for parameters are extra
         alone, count = transcendentals(native.function(act.expr, tuple(act.parameters)), x)
         times = turns([job_of(wrap(module), x, gradient), silu, copies(x), alone], rounds)
@@ -139,8 +145,8 @@ def measure(names: list[str], elements: int, rounds: int, compiled: bool) -> lis
             middle(own / other for own, other, *_ in times), middle(own / copy for own, _, copy, _ in times),
             middle(own / max(copy, only) for own, _, copy, only in times), count, kept_bytes(module),
         ))  # fmt: skip
-        print(f"{elements:>10,} {name:20s} {rows[-1].nanoseconds:8.2f} ns {rows[-1].over_silu:6.2f} x F.silu "
-              f"{rows[-1].over_copy:6.2f} x copy {rows[-1].over_limit:6.2f} x limit", flush=True)  # fmt: skip
+        if watcher:
+            watcher(rows[-1])
         if compiled:
             torch._dynamo.reset()
             silu = job_of(wrap(lambda x: F.silu(x)), x, gradient)
@@ -164,37 +170,18 @@ def summary(rows: list[Row]) -> list[str]:
     return lines
 
 
-def markdown(rows: list[Row], heading: str) -> str:
-    sizes = list(dict.fromkeys(row.elements for row in rows))
-    found = {(row.name, row.elements): row for row in rows}
-    head = "".join(f" {size:,}: × F.silu | × copy | × limit |" for size in sizes)
-    text = [heading, "", *(f"- {line}" for line in summary(rows)), "", f"| function |{head}"]
-    text.append("|---|" + "---|" * (3 * len(sizes)))
-    for name in dict.fromkeys(row.name for row in rows):
-        cells = ""
-        for size in sizes:
-            row = found[name, size]
-            cells += f" {row.over_silu:.2f} | {row.over_copy:.2f} | {row.over_limit:.2f} |"
-        text.append(f"| {name} |{cells}")
-    return "\n".join(text) + "\n"
+def picture(rows: list[Row], path: Path, title: str) -> Path:
+    from nonlin.report.plot import COLOURS, checked_format, panels, save
 
-
-def picture(rows: list[Row], path: Path, title: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    checked_format(path)
     sizes = list(dict.fromkeys(row.elements for row in rows))
     largest = [row for row in rows if row.elements == sizes[0]]
     order = [row.name for row in sorted(largest, key=lambda row: row.over_silu)]
     columns = 1 + (len(order) - 1) // 50
     height = -(-len(order) // columns)
-    figure, axes = plt.subplots(
-        1, columns, figsize=(max(7.0, 4.2 * columns), 0.9 + 0.19 * height), squeeze=False, sharex=True
-    )
-    colours = ["#0072b2", "#e69f00", "#009e73"]
-    for number, axis in enumerate(axes[0]):
+    figure, axes = panels(max(7.0, 4.2 * columns), 0.9 + 0.19 * height, columns=columns)
+    colours = (COLOURS[0], COLOURS[4], COLOURS[2])
+    for number, axis in enumerate(axes):
         names = order[number * height : (number + 1) * height]
         for size, colour, marker in zip(sizes, colours, "osd", strict=False):
             values = {row.name: row.over_silu for row in rows if row.elements == size}
@@ -203,49 +190,66 @@ def picture(rows: list[Row], path: Path, title: str) -> None:
             )
         axis.axvline(1, color="0.4", lw=0.8)
         axis.set_xscale("log", base=2)
+        axis.set_xlim(0.9 * min(1.0, *(row.over_silu for row in rows)), 1.15 * max(row.over_silu for row in rows))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_yticks(range(len(names)), names, fontsize=7)
         axis.set_ylim(height - 0.4, -0.6)
         axis.grid(axis="both", lw=0.3)
         axis.set_xlabel("time over F.silu")
-    axes[0][0].legend(title="elements", fontsize=7, title_fontsize=7, loc="upper right")
+    axes[0].legend(title="elements", fontsize=7, title_fontsize=7, loc="upper right")
     figure.suptitle(title, fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    return save(figure, path)
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--elements", type=int, nargs="+", default=[16_000_000, 262_144, 4096])
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--threads", type=int, default=1)
-    options.add_argument("--only", nargs="+", default=None, help="catalogue names; all unless given")
-    options.add_argument("--compile", action="store_true", help="modules and F.silu under torch.compile")
-    options.add_argument("--json", type=Path)
-    options.add_argument("--picture", type=Path)
-    options.add_argument("--markdown", type=Path)
-    arguments = options.parse_args()
-    torch.set_num_threads(arguments.threads)
+@dataclass(frozen=True)
+class Kernels:
+    """What `bench_kernels` found."""
+
+    rows: tuple[Row, ...]
+    heading: str
+
+    def summary(self) -> list[str]:
+        return summary(list(self.rows))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"heading": self.heading, "summary": self.summary(), "rows": [asdict(row) for row in self.rows]}
+
+    def picture(self, path: str | Path) -> Path:
+        """Draw the times over F.silu into a .png, .svg or .pdf file."""
+        return picture(list(self.rows), Path(path), self.heading.partition(";")[0])
+
+
+def bench_kernels(
+    functions: Sequence[str] = (),
+    sizes: Sequence[int] = SIZES,
+    rounds: int = 5,
+    threads: int = 1,
+    compiled: bool = False,
+    watcher: Callable[[Row], None] | None = None,
+) -> Kernels:
+    """Measure functions of the catalogue, all of them unless named, at each size.
+
+    Raises
+    ------
+    NonlinError : the compiled core is not there, a name that is not known, or a number below 1
+    """
     if not native.available():
-        raise SystemExit(f"the compiled core is not there: {native.reason()}")
-    names = arguments.only or nl.zoo.names()
-    before = os.getloadavg()[0]
-    rows = [row for size in arguments.elements for row in measure(names, size, arguments.rounds, arguments.compile)]
-    machine = provenance()
+        raise NonlinError(f"the compiled core is not there: {native.reason()}")
+    for label, value in (("elements", min(sizes, default=0)), ("rounds", rounds), ("threads", threads)):
+        if value < 1:
+            raise NonlinError(f"{label} must be at least 1; got {value}.")
+    names = [activation(name).name for name in functions] or list(catalogue_names())
+    usual, before = torch.get_num_threads(), os.getloadavg()[0]
+    torch.set_num_threads(threads)
+    try:
+        rows = [row for size in sizes for row in measure(names, size, rounds, compiled, watcher)]
+    finally:
+        torch.set_num_threads(usual)
+    core, machine = load(), provenance()
+    assert core is not None
     heading = (
-        f"Forward and backward, float32, {'compiled' if arguments.compile else 'eager'}, "
-        f"{arguments.threads} thread(s), "
-        f"medians of {arguments.rounds} turns; {machine['processor']}, torch {machine['torch']}, core "
-        f"{native.library.load().isa}; load of the machine {before:.1f} to {os.getloadavg()[0]:.1f}."
+        f"Forward and backward, float32, {'compiled' if compiled else 'eager'}, {threads} thread(s), medians of "
+        f"{rounds} turns; {machine['processor']}, torch {machine['torch']}, core {core.isa}; load of the machine "
+        f"{before:.1f} to {os.getloadavg()[0]:.1f}."
     )
-    print(heading, *summary(rows), sep="\n")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"heading": heading, "rows": [asdict(row) for row in rows]}, indent=1))
-    if arguments.markdown:
-        arguments.markdown.write_text(markdown(rows, heading))
-    if arguments.picture:
-        picture(rows, arguments.picture, heading.partition(";")[0])
-
-
-if __name__ == "__main__":
-    main()
+    return Kernels(tuple(rows), heading)
