@@ -49,6 +49,8 @@ copybutton_prompt_is_regexp = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+# scikit-learn writes these into every estimator, with links into its own pages
+autodoc_default_options = {"exclude-members": "set_score_request, set_fit_request, set_predict_request"}
 autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
 napoleon_google_docstring = False
