@@ -9,7 +9,9 @@ from torch import nn
 import nonlin as nl
 
 PLAIN = [("net", "swish", False), ("net", "swish", True)]
-HUGGING_FACE = [(kind, "swish", half) for kind in ("vit", "gpt2") for half in (False, True)]
+HUGGING_FACE = [
+    (kind, "swish", half) for kind in ("vit", "gpt2", "vit swapped", "gpt2 swapped") for half in (False, True)
+]
 
 
 def test_a_swapped_model(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -64,13 +65,16 @@ def _swapped(model, act, how):
     return model
 
 
-MAKE = {"net": net, "vit": vit, "gpt2": gpt2}
+MAKE = {
+    "net": net, "vit": vit, "gpt2": gpt2,
+    "vit swapped": partial(vit, how="swap"), "gpt2 swapped": partial(gpt2, how="swap"),
+}  # fmt: skip
 
 
 def batch(kind, step):
     """(keyword or None, input, targets), the same in every process."""
     generator = torch.Generator().manual_seed(step)
-    if kind == "gpt2":
+    if kind.startswith("gpt2"):
         text = torch.randint(0, 20, (BATCH, 12), generator=generator)
         return "input_ids", text, text.roll(-1, dims=1)
     images = torch.randn(BATCH, 1, 8, 8, generator=generator)
