@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 import nonlin as nl
+from nonlin.train.ranks import group
 
 STEPS, BATCH = 3, 8
 
@@ -111,19 +111,16 @@ def process(rank, folder, runs):
     """One of two processes: trains every model of `runs`, (kind, activation, half), on its half of each batch."""
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
+    with group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2):
         for number, (kind, act, half) in enumerate(runs):
             model = made(kind, act)
-            wide = DistributedDataParallel(model)
-            losses = train(wide, kind, slice(rank * BATCH // 2, (rank + 1) * BATCH // 2), half)
+            share = slice(rank * BATCH // 2, (rank + 1) * BATCH // 2)
+            losses = train(DistributedDataParallel(model), kind, share, half)
             word, given, _ = batch(kind, STEPS)
             with torch.no_grad():
                 after = outputs(model.eval(), word, given)
             state = {"state": model.state_dict(), "after": after, "losses": losses}
             torch.save(state, Path(folder) / f"{number}-{rank}.pt")
-    finally:
-        dist.destroy_process_group()
 
 
 def results(folder, runs):

@@ -15,12 +15,16 @@ from nonlin.train.ranks import ALONE, joined, ranks
 
 SCRIPT = """
 import json, sys
+from pathlib import Path
 sys.path.insert(0, {here!r})
 from small_networks import NET, PLAIN, figures, with_budget
 from nonlin.train import fit
 from nonlin.train.ranks import joined, ranks
 
 class Interrupted(BaseException): pass
+
+def gloo_threads():
+    return sum("gloo" in name.read_text() for name in Path("/proc/self/task").glob("*/comm"))
 
 class Until:
     def __init__(self, step): self.step, self.begun = step, None
@@ -41,8 +45,12 @@ with joined("cpu") as device:
     again = Until(10**9)
     found["resumed"] = figures(fit(long, "swish", checkpoint={folder!r}, every=0, watcher=again)) == whole
     found["begun"] = again.begun
-    if ranks().first:
-        print(json.dumps(found))
+    first = ranks().first
+    found["threads"] = [gloo_threads()]
+
+found["threads"].append(gloo_threads())
+if first:
+    print(json.dumps(found))
 """
 
 
@@ -71,6 +79,14 @@ def test_two_processes_give_what_one_gives(pair, name, settings):
 def test_two_processes_go_on_together(pair):
     assert pair["resumed"]
     assert 16 <= pair["begun"] < 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_the_group_ends_with_its_threads(pair):
+    # a gloo thread that lives on to the interpreter's end can abort the process there
+    during, after = pair["threads"]
+    assert during > 0
+    assert after == 0
 
 
 def test_one_process_is_left_alone(monkeypatch):

@@ -8,6 +8,7 @@ that, and each process uses those of its own share.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -109,8 +110,28 @@ def joined(device: str | None = None) -> Iterator[str | None]:
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
-    distributed.init_process_group("nccl" if on_cuda else "gloo")
-    try:
+    with group("nccl" if on_cuda else "gloo"):
         yield device or "cpu"
+
+
+@contextmanager
+def group(backend: str, **meeting: Any) -> Iterator[None]:
+    """torch's group of processes (`meeting` goes to `init_process_group`), at whose end its threads end too.
+
+    A thread of gloo releases the tensors of the last exchange some time after it, which needs the interpreter. Met by
+    the interpreter's end it aborts the process ("terminate called without an active exception"); met by the end of a
+    model in DistributedDataParallel that was the last to hold the group, both wait for each other for ever. Here the
+    group is let go last, by a reference whose end waits for the threads and leaves the interpreter to them. Models
+    wrapped within shall be out of use when it ends.
+    """
+    # DistributedDataParallel imports this module, whose default arguments would be the group, and hold it.
+    from torch.distributed.nn import functional  # noqa: F401
+
+    distributed.init_process_group(backend, **meeting)
+    world = distributed.group.WORLD
+    try:
+        yield
     finally:
         distributed.destroy_process_group()
+        gc.collect()  # models in circles of references
+        del world
