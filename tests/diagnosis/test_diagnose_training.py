@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nonlin.diagnosis import Recorder, diagnose, diagnose_task
 from nonlin.errors import DiagnosisError, NonlinError
 from nonlin.tasks import TASKS
-from nonlin.tasks.digits import DIGITS_MLP
+from nonlin.tasks.pictures.digits import DIGITS_MLP
 
 QUICK = replace(DIGITS_MLP, name="quick", budget=replace(DIGITS_MLP.budget, epochs=2))
 

@@ -6,7 +6,7 @@ import tarfile
 
 import numpy as np
 
-from nonlin.tasks.cifar import VERSIONS
+from nonlin.tasks.pictures.cifar import VERSIONS
 
 
 def random_images(rows: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from nonlin.tasks.idx import write_idx
+from nonlin.tasks.pictures.idx import write_idx
 
 
 def digits_28(rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import nonlin as nl
 from nonlin.native.module import ActivationModule
 from nonlin.nn.initialise import layers_after_activations, match_gain
 from nonlin.tasks import TASKS, Factory, data_title, task
-from nonlin.tasks.text import corpus
+from nonlin.tasks.language.text import corpus
 from nonlin.train import fit
 from nonlin.train.fit import evaluate, task_loss
 

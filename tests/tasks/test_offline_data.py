@@ -8,7 +8,7 @@ import torch
 
 from nonlin.errors import TaskError
 from nonlin.tasks import task
-from nonlin.tasks.text import CONTEXT, LEAST_COUNT, corpus, cut, prose
+from nonlin.tasks.language.text import CONTEXT, LEAST_COUNT, corpus, cut, prose
 
 
 def parts(name):

@@ -7,7 +7,7 @@ from torch import nn
 
 import nonlin as nl
 from nonlin.errors import TaskError, UnknownNameError
-from nonlin.tasks import TASKS, Factory, task
+from nonlin.tasks import TASKS, Data, Factory, task
 
 
 def test_digits_split_is_fixed_and_whole():
@@ -20,6 +20,11 @@ def test_digits_split_is_fixed_and_whole():
     # a known image of each part, so that the split can never move unnoticed
     assert [int(part[1][0]) for part in (data.train, data.validation, data.test)] == [7, 5, 7]
     assert len({tuple(row.tolist()) for row in every}) == len(every)  # no image in two parts
+
+
+def test_classes_of_sequences_as_wide_as_each_part_needs():
+    parts = [(torch.zeros(2, width), torch.full((2, width), top)) for width, top in ((5, 3), (6, 7), (4, 1))]
+    assert Data(*parts).classes == 8
 
 
 def test_every_class_is_split_in_proportion():

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nonlin.tasks import Budget
-from nonlin.tasks.digits import DIGITS_MLP
+from nonlin.tasks.pictures.digits import DIGITS_MLP
 from nonlin.train import Outcome
 from nonlin.train.fit import train_model
 from nonlin.zoo import activation

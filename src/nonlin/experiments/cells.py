@@ -11,10 +11,10 @@ from nonlin.errors import MissingExtraError, TaskError
 from nonlin.experiments.papers import Cell, Experiment
 from nonlin.tasks import Task, data_title, is_there
 from nonlin.tasks import task as task_by_name
-from nonlin.tasks.dpo import PreferenceModel, dpo_task
-from nonlin.tasks.images import FOLDER, data_folder
+from nonlin.tasks.folder import FOLDER, data_folder
+from nonlin.tasks.language.dpo import PreferenceModel, dpo_task
+from nonlin.tasks.language.translation import TranslationFiles
 from nonlin.tasks.library_models import TimmModel
-from nonlin.tasks.translation import TranslationFiles
 
 
 def cell_task(cell: Cell, precision: str | None = None) -> Task:

@@ -24,13 +24,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from nonlin.errors import NonlinError
 from nonlin.experiments.cells import cell_task, missing_extra
 from nonlin.experiments.papers import Cell, Experiment, experiment
-from nonlin.tasks import Task, gpt2
-from nonlin.tasks.cifar import VERSIONS
-from nonlin.tasks.dpo import Preference, PreferenceModel
+from nonlin.tasks import Task
+from nonlin.tasks.language import gpt2
+from nonlin.tasks.language.dpo import Preference, PreferenceModel
+from nonlin.tasks.language.preferences import LENGTH
+from nonlin.tasks.language.translation import TranslationFiles
 from nonlin.tasks.library_models import TimmModel, timm_config
 from nonlin.tasks.networks.encoder_decoder import EncoderDecoder
-from nonlin.tasks.preferences import LENGTH
-from nonlin.tasks.translation import TranslationFiles
+from nonlin.tasks.pictures.cifar import VERSIONS
 
 UTILISATION = 0.4
 # NVIDIA's data sheet of the A100: single precision without tensor cores, and bfloat16 or float16 with them

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nonlin.experiments.tiny_data import write_for
 from nonlin.tasks import Task
-from nonlin.tasks.images import FOLDER
+from nonlin.tasks.folder import FOLDER
 
 BATCH = 2
 WORDS = "SMOKE: one step on tiny made-up data. No figure below means anything."

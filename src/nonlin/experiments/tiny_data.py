@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from nonlin.tasks.cifar import VERSIONS
-from nonlin.tasks.idx import write_idx
+from nonlin.tasks.pictures.cifar import VERSIONS
+from nonlin.tasks.pictures.idx import write_idx
 
 QUESTIONS = ("Is water wet?", "How tall is a tree?", "Where do birds sleep?", "What is a lemma?")
 ANSWERS = ("Mostly.", "It depends on what you mean.", "On a branch, as a rule.", "A small theorem.", "Nobody knows.")

@@ -5,20 +5,20 @@ from pathlib import Path
 from nonlin.errors import UnknownNameError
 from nonlin.tasks.budget import Budget
 from nonlin.tasks.data import Data
-from nonlin.tasks.digits import DIGITS_MLP
 from nonlin.tasks.downloads import Watcher, data_title, is_there
 from nonlin.tasks.downloads import download as download_task
-from nonlin.tasks.dpo import GPT2_DPO_HH, GPT2_DPO_SHP
-from nonlin.tasks.image_tasks import IMAGE_TASKS
+from nonlin.tasks.language.dpo import GPT2_DPO_HH, GPT2_DPO_SHP
+from nonlin.tasks.language.text import CHARS_GPT
+from nonlin.tasks.language.translation import WMT14_TRANSFORMER
 from nonlin.tasks.library_models import LIBRARY_TASKS, is_library, library_task
-from nonlin.tasks.mnist import FASHION_CNN, MNIST_CNN
-from nonlin.tasks.openml import SOURCES
+from nonlin.tasks.pictures.digits import DIGITS_MLP
+from nonlin.tasks.pictures.digits_images import DIGITS_CNN, DIGITS_VIT
+from nonlin.tasks.pictures.mnist import FASHION_CNN, MNIST_CNN
+from nonlin.tasks.pictures.openml import SOURCES
+from nonlin.tasks.pictures.papers import IMAGE_TASKS
 from nonlin.tasks.script import is_script, script_task
 from nonlin.tasks.tabular import TABULAR_CANCER
 from nonlin.tasks.task import ActivationFactory, Factory, Task
-from nonlin.tasks.text import CHARS_GPT
-from nonlin.tasks.translation import WMT14_TRANSFORMER
-from nonlin.tasks.vision import DIGITS_CNN, DIGITS_VIT
 
 _ALL = (
     DIGITS_MLP,

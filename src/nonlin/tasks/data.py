@@ -44,8 +44,8 @@ class Data:
     @property
     def classes(self) -> int | None:
         """Number of classes, or None for regression."""
-        y = torch.cat([part[1] for part in (self.train, self.validation, self.test)])
-        return None if y.is_floating_point() else int(y.max()) + 1
+        parts = [y for _, y in (self.train, self.validation, self.test)]  # of sequences, each as wide as it needs
+        return None if parts[0].is_floating_point() else max(int(y.max()) for y in parts) + 1
 
     def batches(
         self, part: Name, rows: Tensor, batch_size: int, seed: int | None = None, epoch: int = 0

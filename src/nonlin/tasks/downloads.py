@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from nonlin.errors import UnknownNameError
-from nonlin.tasks import openml
-from nonlin.tasks.images import ImageFiles
+from nonlin.tasks.pictures import openml
+from nonlin.tasks.pictures.mnist_files import ImageFiles
 from nonlin.tasks.task import Task
 
 Watcher = Callable[[int], None]  # told how many bytes are there

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from nonlin.errors import MissingExtraError, TaskError, UnknownNameError, suggest
 from nonlin.nn.swap import swap
 from nonlin.tasks.budget import Budget
-from nonlin.tasks.cifar import CifarFiles
 from nonlin.tasks.data import Data
-from nonlin.tasks.image_tasks import CIFAR_TRANSFORMER, IMAGENET_ROWS, WIDE
-from nonlin.tasks.imagenet import ImageNetFiles
+from nonlin.tasks.language.text import CHARS_GPT
+from nonlin.tasks.pictures.cifar import CifarFiles
+from nonlin.tasks.pictures.imagenet import ImageNetFiles
+from nonlin.tasks.pictures.papers import CIFAR_TRANSFORMER, IMAGENET_ROWS, WIDE
 from nonlin.tasks.task import ActivationFactory, Factory, Task
-from nonlin.tasks.text import CHARS_GPT
 
 # Ours: SGD with the usual rate for the batch, cosine, a warm-up of five epochs.
 IMAGENET_BUDGET = Budget(
@@ -67,11 +67,19 @@ class TimmModel:
 
 
 @dataclass(frozen=True)
-class TimmImageNet:
-    """ImageNet's pictures at the size and in the colours that a model of timm is made for."""
+class LibraryImageNet:
+    """ImageNet's pictures as a model of another library wants them.
 
-    name: str
+    Attributes
+    ----------
+    model : its name there
+    task : the task that it belongs to, for messages
+    wanted : what of `ImageNetFiles` that library says of a model; asked only once the pictures are there
+    """
+
+    model: str
     task: str
+    wanted: Callable[[str], dict[str, Any]]
     title = ImageNetFiles.title
 
     @property
@@ -81,11 +89,16 @@ class TimmImageNet:
     def __call__(self) -> Data:
         if not self.there:
             raise ImageNetFiles(self.task).missing()
-        config = timm_config(self.name)
-        return ImageNetFiles(self.task, config.input_size[1], config.crop_pct, config.mean, config.std)()
+        return ImageNetFiles(self.task, **self.wanted(self.model))()
 
     def download(self, watcher: Callable[[int], None] | None = None) -> Path:
         return ImageNetFiles(self.task).download(watcher)
+
+
+def _timm_pictures(name: str) -> dict[str, Any]:
+    """The size, cut and colours that a model of timm is made for."""
+    config = timm_config(name)
+    return {"size": config.input_size[1], "kept": config.crop_pct, "mean": config.mean, "deviation": config.std}
 
 
 class Logits(nn.Module):
@@ -137,23 +150,9 @@ class TransformersModel:
             ) from None
 
 
-@dataclass(frozen=True)
-class TransformersImageNet:
-    """ImageNet's pictures at the size that a config names."""
-
-    config: str
-    task: str
-    title = ImageNetFiles.title
-
-    @property
-    def there(self) -> bool:
-        return ImageNetFiles(self.task).there
-
-    def __call__(self) -> Data:
-        return ImageNetFiles(self.task, _side(TransformersModel(self.config, "imagenet")._read()))()
-
-    def download(self, watcher: Callable[[int], None] | None = None) -> Path:
-        return ImageNetFiles(self.task).download(watcher)
+def _transformers_pictures(config: str) -> dict[str, Any]:
+    """The size that a config names."""
+    return {"size": _side(TransformersModel(config, "imagenet")._read())}
 
 
 def _side(config: Any) -> int:
@@ -207,7 +206,9 @@ def library_task(name: str) -> Task:
     remark = f"{model} of transformers, weights not loaded, on {data}"
     if data == "chars":
         return Task(name, TransformersModel(model, data), CHARS_GPT.data, CHARS_GPT.budget, "gelu", remark)
-    source = TransformersImageNet(model, name) if data == "imagenet" else CifarFiles(CLASSES[data], name)
+    source = (
+        LibraryImageNet(model, name, _transformers_pictures) if data == "imagenet" else CifarFiles(CLASSES[data], name)
+    )
     budget = IMAGENET_BUDGET if data == "imagenet" else CIFAR_TRANSFORMER
     return Task(name, TransformersModel(model, data), source, budget, "gelu", remark)
 
@@ -216,7 +217,7 @@ def _timm_task(name: str, model: str, data: str) -> Task:
     if model not in _NAMED:
         timm_config(model)  # so that a wrong name is told at once
     count, what = _NAMED.get(model, (0, model))
-    source = TimmImageNet(model, name) if data == "imagenet" else CifarFiles(CLASSES[data], name)
+    source = LibraryImageNet(model, name, _timm_pictures) if data == "imagenet" else CifarFiles(CLASSES[data], name)
     budget = IMAGENET_BUDGET if data == "imagenet" else WIDE
     remark = f"{what}, from timm, on {'ImageNet' if data == 'imagenet' else data}"
     return Task(

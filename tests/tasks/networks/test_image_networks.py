@@ -11,12 +11,12 @@ import nonlin as nl
 from nonlin.native.module import ActivationModule
 from nonlin.nn.initialise import layers_after_activations
 from nonlin.tasks import TASKS, Factory
-from nonlin.tasks.image_tasks import IMAGE_TASKS
 from nonlin.tasks.networks.densenet import build_densenet
 from nonlin.tasks.networks.resnet import build_resnet20, build_resnet164
 from nonlin.tasks.networks.tnt import build_tnt_small
 from nonlin.tasks.networks.vit import build_deit_tiny, build_vit_tiny
 from nonlin.tasks.networks.wide_resnet import build_wide_resnet
+from nonlin.tasks.pictures.papers import IMAGE_TASKS
 
 RELU, SWISH = (Factory(nl.activation(name)) for name in ("relu", "swish"))
 LARGE = {"classes": 1000, "size": 224, "patch": 16}  # ImageNet's pictures and classes

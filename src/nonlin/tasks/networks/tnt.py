@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nonlin.tasks.networks.transformer import Block
 from nonlin.tasks.networks.vit import start_small
 from nonlin.tasks.task import ActivationFactory
-from nonlin.tasks.transformer import Block
 
 SIDE = 4  # words along a patch's side
 

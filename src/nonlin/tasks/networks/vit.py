@@ -22,8 +22,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nonlin.tasks.networks.transformer import Block
 from nonlin.tasks.task import ActivationFactory
-from nonlin.tasks.transformer import Block
 
 DEVIATION = 0.02  # of initial weights, tokens and positions [Touvron2020]
 EPSILON = 1e-6  # of LayerNorm, as in the code of both papers; torch's 1e-5 tells where the stream is still small

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import nonlin as nl
 from nonlin.errors import MissingExtraError, TaskError
 from nonlin.tasks import Factory, is_there, task
-from nonlin.tasks.preferences import hh_pairs, shp_pairs
+from nonlin.tasks.language.preferences import hh_pairs, shp_pairs
 from nonlin.train import fit
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -22,8 +22,8 @@ transformers = pytest.importorskip("transformers")
 
 from language_files import hh_rows, shp_rows, write_gpt2, write_hh, write_shp  # noqa: E402
 
-from nonlin.tasks import gpt2  # noqa: E402
-from nonlin.tasks.dpo import Preference, dpo_task, log_likelihood, margins  # noqa: E402
+from nonlin.tasks.language import gpt2  # noqa: E402
+from nonlin.tasks.language.dpo import Preference, dpo_task, log_likelihood, margins  # noqa: E402
 
 BOTH = ("gpt2-dpo-shp", "gpt2-dpo-hh")
 
@@ -312,9 +312,9 @@ def test_the_pages_example(monkeypatch):
     import re
     from pathlib import Path
 
-    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
     block = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[2]
     small = dataclasses.replace(task("gpt2-dpo-hh").budget, steps=1, batch_size=4, device="cpu")
-    monkeypatch.setattr("nonlin.tasks.dpo._BUDGET", small)
+    monkeypatch.setattr("nonlin.tasks.language.dpo._BUDGET", small)
     exec(f"import nonlin as nl\n{block}".replace("nl.fit(", "outcome = nl.fit("), namespace := {})
     assert namespace["outcome"].status == "ok"

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from nonlin.tasks.bleu import bleu, precision, words
+from nonlin.tasks.language.bleu import bleu, precision, words
 
 FIRST = "It is a guide to action which ensures that the military always obeys the commands of the party."
 SECOND = "It is to insure the troops forever hearing the activity guidebook that party direct."

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from nonlin.tasks.images import ImageFiles
+from nonlin.tasks.pictures.mnist_files import ImageFiles
 from nonlin.tasks.task import ActivationFactory, Budget, Task
 from nonlin.tasks.weights import glorot_uniform
 

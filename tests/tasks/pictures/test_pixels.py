@@ -6,7 +6,7 @@ from cifar_files import random_images
 from torch.nn import functional as F
 
 from nonlin.tasks import Data
-from nonlin.tasks.pixels import Pixels
+from nonlin.tasks.pictures.pixels import Pixels
 
 
 @pytest.fixture(scope="module")

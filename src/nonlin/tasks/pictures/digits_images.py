@@ -1,4 +1,4 @@
-"""Image tasks on scikit-learn's digits (see `nonlin.tasks.digits`, whose split they share).
+"""Image tasks on scikit-learn's digits (see `nonlin.tasks.pictures.digits`, whose split they share).
 
 `digits-vit` is a weak judge of activations: attention and LayerNorm are non-linear enough for the digits, and
 the identity does as well there as ReLU. It is for checking that what was found elsewhere does no harm.
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from nonlin.nn.gains import gain
 from nonlin.tasks.data import Data, Part
-from nonlin.tasks.digits import digits_data
+from nonlin.tasks.networks.transformer import Block
+from nonlin.tasks.pictures.digits import digits_data
 from nonlin.tasks.task import ActivationFactory, Budget, Task
-from nonlin.tasks.transformer import Block
 from nonlin.tasks.weights import he_for_relu, scale_by_inputs, weighted_layers
 from nonlin.zoo import activation as activation_by_name
 

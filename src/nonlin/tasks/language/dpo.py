@@ -27,10 +27,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nonlin.tasks import gpt2
 from nonlin.tasks.budget import Budget
 from nonlin.tasks.data import Part
-from nonlin.tasks.preferences import HH, SHP
+from nonlin.tasks.language import gpt2
+from nonlin.tasks.language.preferences import HH, SHP
 from nonlin.tasks.task import ActivationFactory, Task
 
 
@@ -50,7 +50,7 @@ class Preference(nn.Module):
         self.beta = beta
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (pairs, 2, positions) in the code of `nonlin.tasks.preferences.encode`; logits (pairs, 2) out."""
+        """x (pairs, 2, positions) in the code of `nonlin.tasks.language.preferences.encode`; logits (pairs, 2) out."""
         codes = x.flatten(0, 1)  # (2·pairs, positions)
         codes = codes[:, : int((codes >= 0).any(0).nonzero().max()) + 1]  # the filling behind the longest answer
         with torch.no_grad():

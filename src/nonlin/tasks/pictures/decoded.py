@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nonlin.errors import MissingExtraError, TaskError
-from nonlin.tasks.picture_sources import PictureSource
+from nonlin.tasks.pictures.sources import PictureSource
 from nonlin.tasks.rows import Rows
 
 if TYPE_CHECKING:

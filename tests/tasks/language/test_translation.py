@@ -10,9 +10,9 @@ import torch
 import nonlin as nl
 from nonlin.errors import MissingExtraError, TaskError
 from nonlin.tasks import Factory, is_there, task
+from nonlin.tasks.language.subwords import BEGIN, END
+from nonlin.tasks.language.translation import IGNORED, sentence_pairs
 from nonlin.tasks.networks.encoder_decoder import EncoderDecoder, translate
-from nonlin.tasks.subwords import BEGIN, END
-from nonlin.tasks.translation import IGNORED, sentence_pairs
 from nonlin.train import fit
 from nonlin.train.score import decisions, evaluate
 
@@ -20,7 +20,7 @@ pytest.importorskip("tokenizers")
 
 from language_files import sentences, wmt_rows, write_wmt_text
 
-import nonlin.tasks.translation as translation
+import nonlin.tasks.language.translation as translation
 
 RELU = Factory(nl.activation("relu"))
 
@@ -192,7 +192,7 @@ def test_tables_without_translations(tmp_path):
 
 
 def test_without_tokenizers(monkeypatch):
-    from nonlin.tasks import subwords
+    from nonlin.tasks.language import subwords
 
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'nonlin\[hf\]'"):

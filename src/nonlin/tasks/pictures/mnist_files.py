@@ -13,7 +13,6 @@ References
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +21,9 @@ import torch
 
 from nonlin.errors import TaskError
 from nonlin.tasks.data import Data, Part
-from nonlin.tasks.idx import read_idx
+from nonlin.tasks.folder import FOLDER, data_folder
+from nonlin.tasks.pictures.idx import read_idx
 
-FOLDER = "NONLIN_DATA"  # environment variable
 SIDE = 28
 CLASSES = 10
 VALIDATION = 0.2  # of the training files' images, the last ones
@@ -100,11 +99,6 @@ class ImageFiles:
             raise TaskError(f"{paths[1]} holds the label {labels.max()}; labels go from 0 to {CLASSES - 1}.")
         scaled = images[:, None].astype(np.float32) / np.float32(255)
         return torch.from_numpy(scaled), torch.from_numpy(labels.astype(np.int64))
-
-
-def data_folder() -> Path:
-    """Where downloaded data lies: NONLIN_DATA, else ~/.cache/nonlin."""
-    return Path(os.environ.get(FOLDER) or Path.home() / ".cache" / "nonlin").expanduser()
 
 
 def _find(folder: Path, name: str) -> Path | None:

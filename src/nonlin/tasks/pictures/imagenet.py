@@ -25,9 +25,9 @@ import torch
 
 from nonlin.errors import TaskError
 from nonlin.tasks.data import Data
-from nonlin.tasks.images import FOLDER, data_folder
-from nonlin.tasks.picture_sources import PictureSource, find_pictures, has_pictures
-from nonlin.tasks.pictures import DEVIATION, MEAN, Pictures
+from nonlin.tasks.folder import FOLDER, data_folder
+from nonlin.tasks.pictures.decoded import DEVIATION, MEAN, Pictures
+from nonlin.tasks.pictures.sources import PictureSource, find_pictures, has_pictures
 
 CLASSES = 1000
 EVERY = 25  # which training picture is for validation

@@ -26,15 +26,15 @@ import torch
 from torch import nn
 
 from nonlin.errors import TaskError
-from nonlin.tasks import gpt2, subwords
-from nonlin.tasks.bleu import bleu
 from nonlin.tasks.budget import Budget
 from nonlin.tasks.data import Data, Part
-from nonlin.tasks.images import FOLDER, data_folder
+from nonlin.tasks.folder import FOLDER, data_folder
+from nonlin.tasks.language import gpt2, subwords
+from nonlin.tasks.language.bleu import bleu
+from nonlin.tasks.language.prepared import prepared
+from nonlin.tasks.language.records import files_of, records
+from nonlin.tasks.language.subwords import BEGIN, EMPTY, END
 from nonlin.tasks.networks.encoder_decoder import EncoderDecoder, translate
-from nonlin.tasks.prepared import prepared
-from nonlin.tasks.records import files_of, records
-from nonlin.tasks.subwords import BEGIN, EMPTY, END
 from nonlin.tasks.task import ActivationFactory, Task
 
 IGNORED = -100  # a target that does not count, see `nonlin.train.score`

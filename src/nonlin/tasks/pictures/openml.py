@@ -12,9 +12,9 @@ from urllib.error import URLError
 import numpy as np
 
 from nonlin.errors import TaskError, UnknownNameError
-from nonlin.tasks.idx import write_idx
-from nonlin.tasks.images import CLASSES, FILES, SIDE, ImageFiles
-from nonlin.tasks.mnist import FASHION_CNN, MNIST_CNN
+from nonlin.tasks.pictures.idx import write_idx
+from nonlin.tasks.pictures.mnist import FASHION_CNN, MNIST_CNN
+from nonlin.tasks.pictures.mnist_files import CLASSES, FILES, SIDE, ImageFiles
 from nonlin.tasks.task import Task
 
 

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 
 from nonlin.errors import TaskError
-from nonlin.tasks import gpt2
 from nonlin.tasks.data import Data, Part
-from nonlin.tasks.images import FOLDER, data_folder
-from nonlin.tasks.prepared import prepared
-from nonlin.tasks.records import files_of, records, text_of
+from nonlin.tasks.folder import FOLDER, data_folder
+from nonlin.tasks.language import gpt2
+from nonlin.tasks.language.prepared import prepared
+from nonlin.tasks.language.records import files_of, records, text_of
 
 PROMPT, LENGTH = 256, 512  # tokens at most: of a prompt, of which the end is kept, and of prompt and answer together
 HELD_OUT = 0.02  # of training pairs, the last ones, for validation where the data set has no such part

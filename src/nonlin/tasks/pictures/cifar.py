@@ -28,13 +28,13 @@ import torch
 from torch import Tensor
 
 from nonlin.errors import TaskError
-from nonlin.tasks.archives import RemoteFile, check, fetch
-from nonlin.tasks.cifar_formats import SIDE, Images, read_batch, read_records
 from nonlin.tasks.data import Data
-from nonlin.tasks.images import FOLDER, data_folder
-from nonlin.tasks.picture_sources import find_pictures, has_pictures
-from nonlin.tasks.pictures import as_bytes
-from nonlin.tasks.pixels import Pixels
+from nonlin.tasks.folder import FOLDER, data_folder
+from nonlin.tasks.pictures.archives import RemoteFile, check, fetch
+from nonlin.tasks.pictures.cifar_formats import SIDE, Images, read_batch, read_records
+from nonlin.tasks.pictures.decoded import as_bytes
+from nonlin.tasks.pictures.pixels import Pixels
+from nonlin.tasks.pictures.sources import find_pictures, has_pictures
 
 VALIDATION = 0.1  # of the training images, the last ones
 
@@ -154,8 +154,8 @@ class CifarFiles:
     def __call__(self) -> Data:
         """x of shape (rows, 3, 32, 32), each channel at mean 0 and deviation 1 on the training part; y from 0.
 
-        Training images are shifted by up to four pixels and flipped, see `nonlin.tasks.pixels`. Files with fewer
-        images are welcome.
+        Training images are shifted by up to four pixels and flipped, see `nonlin.tasks.pictures.pixels`. Files with
+        fewer images are welcome.
 
         Raises
         ------

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from nonlin.errors import TaskError
-from nonlin.tasks import archives
-from nonlin.tasks.archives import RemoteFile, check, fetch
+from nonlin.tasks.pictures import archives
+from nonlin.tasks.pictures.archives import RemoteFile, check, fetch
 
 CONTENT = bytes(range(256)) * 40
 

@@ -8,9 +8,9 @@ import torch
 from cifar_files import picture, write_class_folders
 
 from nonlin.errors import TaskError
-from nonlin.tasks import picture_sources
-from nonlin.tasks.picture_sources import FolderSource, find_pictures, has_pictures
-from nonlin.tasks.pictures import Pictures
+from nonlin.tasks.pictures import sources
+from nonlin.tasks.pictures.decoded import Pictures
+from nonlin.tasks.pictures.sources import FolderSource, find_pictures, has_pictures
 
 PARTS = {"train": ("train",), "test": ("val", "validation")}
 CLASSES = ["n01440764", "n01443537", "n01484850"]
@@ -178,7 +178,7 @@ def write_shards(place, part: str, count: int, classes: int, shards: int = 2):
 
 @pytest.mark.parametrize("limit", [2**30, 0], ids=["in memory", "converted"])
 def test_parquet_shards(tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(picture_sources, "_IN_MEMORY", limit)
+    monkeypatch.setattr(sources, "_IN_MEMORY", limit)
     images, labels = write_shards(tmp_path / "data", "train", 11, 5)
     write_shards(tmp_path / "data", "validation", 4, 5)
     write_shards(tmp_path / "data", "test", 4, 5)  # ImageNet's own test part: must not be taken
@@ -191,7 +191,7 @@ def test_parquet_shards(tmp_path, monkeypatch, limit):
     sent = pickle.loads(pickle.dumps(found["train"]))
     assert sent.content(7) == images[7]
     assert sent.fingerprint() == found["train"].fingerprint()
-    kept = tmp_path / "data" / picture_sources.CONVERTED
+    kept = tmp_path / "data" / sources.CONVERTED
     assert kept.is_dir() == (limit == 0)
     assert Pictures(sent, torch.arange(11), 8)[3:5].shape == (2, 3, 8, 8)
 

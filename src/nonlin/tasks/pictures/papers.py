@@ -25,13 +25,13 @@ from functools import partial
 from torch import nn
 
 from nonlin.tasks.budget import Budget
-from nonlin.tasks.cifar import CifarFiles
-from nonlin.tasks.imagenet import ImageNetFiles
 from nonlin.tasks.networks.densenet import build_densenet
 from nonlin.tasks.networks.resnet import build_resnet20, build_resnet164
 from nonlin.tasks.networks.tnt import build_tnt_small
 from nonlin.tasks.networks.vit import build_deit_tiny, build_vit_tiny
 from nonlin.tasks.networks.wide_resnet import build_wide_resnet
+from nonlin.tasks.pictures.cifar import CifarFiles
+from nonlin.tasks.pictures.imagenet import ImageNetFiles
 from nonlin.tasks.task import Task
 
 CIFAR_ROWS, IMAGENET_ROWS = 45_000, 1_229_920  # training rows, to tell steps from epochs

@@ -14,10 +14,10 @@ from cifar_files import write_cifar, write_class_folders
 
 from nonlin.errors import TaskError
 from nonlin.tasks import TASKS, is_there, task
-from nonlin.tasks.cifar import VERSIONS
-from nonlin.tasks.image_tasks import IMAGE_TASKS
-from nonlin.tasks.imagenet import EVERY, ImageNetFiles
 from nonlin.tasks.library_models import LIBRARY_TASKS
+from nonlin.tasks.pictures.cifar import VERSIONS
+from nonlin.tasks.pictures.imagenet import EVERY, ImageNetFiles
+from nonlin.tasks.pictures.papers import IMAGE_TASKS
 from nonlin.train import fit
 
 LESS_DEEP = {
@@ -105,7 +105,7 @@ def test_every_task_says_where_its_training_is_from():
 
 
 def test_the_page_on_tasks_has_every_figure():
-    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
     for one in (*IMAGE_TASKS, *LIBRARY_TASKS):
         assert f"{one.parameters:,}" in page, one.name
         assert one.name in page or f"-{one.name.split('-', 1)[1]}`" in page, one.name

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from nonlin.errors import TaskError
 from nonlin.tasks.data import Data, Part
+from nonlin.tasks.networks.transformer import WRITERS, Block
 from nonlin.tasks.task import ActivationFactory, Budget, Task
-from nonlin.tasks.transformer import WRITERS, Block
 from nonlin.tasks.weights import like_gpt2
 
 CONTEXT = 64  # characters that a window shows

@@ -10,7 +10,7 @@ import pytest
 from cifar_files import python2_pickle, random_images, records
 
 from nonlin.errors import TaskError
-from nonlin.tasks.cifar_formats import read_batch, read_records
+from nonlin.tasks.pictures.cifar_formats import read_batch, read_records
 
 KEY = {10: b"labels", 100: b"fine_labels"}
 

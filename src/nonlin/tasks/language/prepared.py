@@ -12,7 +12,7 @@ import torch
 
 from nonlin.errors import TaskError
 from nonlin.tasks.data import Part
-from nonlin.tasks.images import data_folder
+from nonlin.tasks.folder import data_folder
 
 
 def prepared(name: str, sources: Iterable[Path], settings: tuple, make: Callable[[], list[Part]]) -> list[Part]:

@@ -10,8 +10,8 @@ from local_images import digits_28
 import nonlin as nl
 from nonlin.errors import TaskError, UnknownNameError
 from nonlin.tasks import SOURCES, TASKS, data_title, download, is_there
-from nonlin.tasks import openml as module
-from nonlin.tasks.openml import Source
+from nonlin.tasks.pictures import openml as module
+from nonlin.tasks.pictures.openml import Source
 
 TRAIN, TEST = 40, 10
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nonlin.errors import TaskError
-from nonlin.tasks.idx import read_idx, write_idx
+from nonlin.tasks.pictures.idx import read_idx, write_idx
 
 # Two images of 2x3 pixels, written out: magic 00 00 08 03, sizes 2, 2, 3, then the pixels.
 RAW = bytes.fromhex("00000803 00000002 00000002 00000003") + bytes(range(12))

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from nonlin.errors import MissingExtraError, TaskError
-from nonlin.tasks.images import data_folder
+from nonlin.tasks.folder import data_folder
 from nonlin.tasks.task import ActivationFactory
 
 NAME = "gpt2"

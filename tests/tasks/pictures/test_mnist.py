@@ -14,9 +14,10 @@ import nonlin as nl
 from nonlin.errors import TaskError
 from nonlin.native.module import ActivationModule
 from nonlin.nn.initialise import layers_after_activations
-from nonlin.tasks import TASKS, Factory, is_there, mnist, task
-from nonlin.tasks.idx import write_idx
-from nonlin.tasks.images import data_folder
+from nonlin.tasks import TASKS, Factory, is_there, task
+from nonlin.tasks.folder import data_folder
+from nonlin.tasks.pictures import mnist
+from nonlin.tasks.pictures.idx import write_idx
 from nonlin.train import fit
 
 ARTICLE = ["sigmoid", "relu", "elu", "max(0.2*x, x)", "selu", "gelu_tanh"]

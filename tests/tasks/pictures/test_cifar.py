@@ -9,8 +9,9 @@ import torch
 from cifar_files import packed, picture, python2_pickle, random_images, write_cifar, write_class_folders
 
 from nonlin.errors import MissingExtraError, TaskError
-from nonlin.tasks import TASKS, cifar, download, is_there, task
-from nonlin.tasks.cifar import VERSIONS, CifarFiles
+from nonlin.tasks import TASKS, download, is_there, task
+from nonlin.tasks.pictures import cifar
+from nonlin.tasks.pictures.cifar import VERSIONS, CifarFiles
 
 NAMES = {10: "cifar10-resnet20", 100: "cifar100-resnet164"}
 

@@ -1,0 +1,1 @@
+"""Tasks on text, and their data: characters, preferences between answers, translation."""
