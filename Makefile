@@ -6,12 +6,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check fast sanitize docs wheel clean
+.PHONY: help demo test check fast sanitize extras docs wheel clean
 
 help:
 	@echo "make demo    install, search activations on the digits, write a report"
 	@echo "make test    install, then lint, type check and tests"
-	@echo "make extras  the tests of Ray, timm, trl and Lightning, in an environment of their own"
+	@echo "make extras  the tests of Ray, timm, trl, Lightning and Jupyter, in an environment of their own"
 	@echo "make docs    the documentation site in docs/build/html"
 	@echo "make fast    the tests alone, in the installed environment"
 	@echo "make sanitize  the compiled core under the address and undefined-behaviour sanitizers"
@@ -43,7 +43,7 @@ sanitize: $(STAMP)
 # timm asks for torchvision, which none of the models needs that are used here: it is installed without
 extras:
 	$(MAKE) VENV=.venv-extras .venv-extras/.installed
-	.venv-extras/bin/python -m pip install --quiet -c constraints.txt -e '.[ray,hf]' lightning sacrebleu
+	.venv-extras/bin/python -m pip install --quiet -c constraints.txt -e '.[ray,hf]' lightning sacrebleu nbclient ipykernel
 	.venv-extras/bin/python -m pip install --quiet --no-deps timm
 	.venv-extras/bin/python -m pytest -q tests/integrations tests/examples tests/experiments tests/tasks tests/run/test_cluster.py
 
@@ -61,4 +61,4 @@ wheel: $(STAMP)
 	@ls dist
 
 clean:
-	rm -rf $(VENV) .venv-extras build dist demo docs/build docs/generated src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-extras build dist demo docs/build docs/generated src/*.egg-info src/nonlin/native/_core*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,6 @@
 """The documentation's commands parse, its Python compiles, its links lead somewhere, and every page is reachable."""
 
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import nonlin as nl
 from nonlin.cli.app import app
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +64,24 @@ def test_commands_parse():
                 pytest.fail(f"{page}: {line}: {error}")
         seen += 1
     assert seen > 10
+
+
+def test_every_public_name_has_its_place_in_the_reference(monkeypatch):
+    """A function or class on the page of `nonlin`, a module on a page of its own, each with a docstring."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    from pages.interface import PAGES as REFERENCE
+    from pages.interface import _page
+
+    pages = {module: _page(module, title, words) for module, title, words in REFERENCE}
+    for name in set(nl.__all__) - {"__version__"}:
+        value = getattr(nl, name)
+        assert value.__doc__, name
+        if inspect.ismodule(value):
+            assert f"nonlin.{name}" in pages, name
+        else:
+            assert re.search(rf"^\.\. auto(class|function):: nonlin\.{name}$", pages["nonlin"], re.MULTILINE), name
+    assert "autofunction:: nonlin.hf.register\n" in pages["nonlin.hf"] + "\n"  # not the register of the catalogue
+    assert all(".. auto" in page for page in pages.values())
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nonlin
@@ -18,6 +19,14 @@ PAGES = (
     ("nonlin.zoo", "nonlin.zoo", "The catalogue of known activations."),
     ("nonlin.expr", "nonlin.expr", "The language: parsing, derivatives, simplification, identity, code."),
     ("nonlin.strategies", "nonlin.strategies", "Search spaces and the strategies that propose from them."),
+    ("nonlin.train", "nonlin.train", "Training one child, and many children as one."),
+    ("nonlin.run", "nonlin.run", "Studies, comparisons, the store, and workers here and elsewhere."),
+    ("nonlin.diagnosis", "nonlin.diagnosis", "Health cards, networks layer by layer, recorders, lessons."),
+    ("nonlin.experiments", "nonlin.experiments", "The papers' experiments: what they take, and what they gave."),
+    ("nonlin.hf", "nonlin.hf", "Activations in the configs of Hugging Face's transformers."),
+    ("nonlin.timm", "nonlin.timm", "Activations in the models of timm."),
+    ("nonlin.optuna", "nonlin.optuna", "Activations among the choices of an Optuna study."),
+    ("nonlin.ray_tune", "nonlin.ray_tune", "Activations among the choices of Ray Tune."),
     ("nonlin.testing", "nonlin.testing", "Checks that a strategy or space of your own can run."),
     ("nonlin.errors", "nonlin.errors", "Everything raised on purpose."),
 )
@@ -45,7 +54,7 @@ def _write(app: Any) -> None:
 def _page(module: str, title: str, words: str) -> str:
     parts = [f"{title}\n{'=' * len(title)}\n", words.replace("`", "``"), f".. py:module:: {module}\n   :no-index:\n"]
     for name in public_names(module):
-        value = getattr(import_module(module), name)
+        value = getattr(_module(module), name)
         if callable(value):
             parts.append(_entry(module, name, value))
     return "\n\n".join(parts) + "\n"
@@ -53,16 +62,24 @@ def _page(module: str, title: str, words: str) -> str:
 
 def public_names(module: str) -> list[str]:
     """The names a module offers, in its own order."""
-    found = import_module(module)
+    found = _module(module)
     listed = getattr(found, "__all__", None)
     if listed is None:
-        listed = [name for name, value in vars(found).items() if getattr(value, "__module__", "") == module]
+        listed = [name for name, value in vars(found).items() if getattr(value, "__module__", "") == found.__name__]
     return [name for name in listed if not name.startswith("_")]
+
+
+def _module(name: str) -> ModuleType:
+    """By the name under which users reach it, such as nonlin.hf, which is a file of the folder integrations."""
+    found: ModuleType = nonlin
+    for part in name.split(".")[1:]:
+        found = getattr(found, part, None) or import_module(name)
+    return found
 
 
 def _entry(module: str, name: str, value: object) -> str:
     # a name that two modules offer is indexed where it is met first
-    again = "\n   :no-index:" if module != "nonlin" and name in nonlin.__all__ else ""
+    again = "\n   :no-index:" if module != "nonlin" and getattr(nonlin, name, None) is value else ""
     if inspect.isclass(value):
         return f".. autoclass:: {module}.{name}\n   :members:{again}"
     return f".. autofunction:: {module}.{name}{again}"

@@ -207,3 +207,41 @@ def test_a_closed_pipe_is_quiet():
 def test_the_readme_names_every_verb():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"nonlin {verb}" in readme for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "entry", "said"),
+    [
+        (["search", "--store", "a.db", "--workers", "0"], "nonlin.run.search", "Continue with: nonlin resume a.db"),
+        (["compare", "relu", "--store", "a.db", "--workers", "0"], "nonlin.run.compare", "with: nonlin resume a.db"),
+        (["pipeline", "--task", "digits-mlp", "--workers", "0"], "nonlin.run.pipeline", "The same command continues"),
+        (["train", "relu", "--task", "digits-mlp"], "nonlin.train.fit", "--checkpoint DIR keeps it"),
+        (["reproduce", "crrelu-vit", "--smoke"], "nonlin.experiments.reproduce", "nothing was kept"),
+    ],
+    ids=["search", "compare", "pipeline", "train", "reproduce"],
+)  # fmt: skip
+def test_ctrl_c_ends_with_130_and_says_what_is_kept(run, tmp_path, monkeypatch, arguments, entry, said):
+    monkeypatch.chdir(tmp_path)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, interrupted)
+    code, _, err = run(*arguments)
+    assert code == 130
+    assert "interrupted" in err
+    assert said in err
+
+
+def test_a_search_with_a_bad_task_leaves_no_store(run, tmp_path):
+    code, _, err = run("search", "--task", "no-such-task", "--store", tmp_path / "a.db", "--workers", "0")
+    assert code == 2
+    assert "no-such-task" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_search_says_why_it_trains_one_by_one(capsys):
+    from nonlin.cli.progress import Progress
+
+    Progress().explained("one by one in torch: [reason]")
+    assert capsys.readouterr().out == "children are trained one by one in torch: [reason]\n"

@@ -47,6 +47,14 @@ def test_worst(run):
     assert found["formula"] == "x"
 
 
+@pytest.mark.parametrize("density", ["normal", "student_t", "uniform", "laplace"])
+def test_the_entropy_of_a_uniform_output_is_0_and_nothing_near_it(run, density):
+    """Sums leave ±1e-17, which would read as a figure; and no -0."""
+    given = ["--density", density, *(["--df", "3"] if density == "student_t" else [])]
+    assert repr(json.loads(run("worst", *given, "--json")[1])["entropy"]) == "0.0"
+    assert ": 0.000000 nats" in run("worst", *given)[1]
+
+
 def test_worst_of_samples(run, samples, tmp_path):
     code, out, _ = run("worst", "--samples", samples, "-o", tmp_path / "w.png")
     assert code == 0

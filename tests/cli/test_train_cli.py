@@ -54,7 +54,7 @@ def test_interrupted(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr("nonlin.train.fit", interrupt)
     code, _, err = run("train", "relu", "--checkpoint", tmp_path)
-    assert code == 1
+    assert code == 130
     assert "the same command continues from it" in err
     assert "--checkpoint DIR keeps it" in run("train", "relu")[2]
 

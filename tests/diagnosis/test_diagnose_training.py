@@ -195,6 +195,25 @@ def test_a_task_before_and_after_training():
     assert "AFTER TRAINING (trained for 2 epochs" in str(found)
 
 
+def test_speeds_of_learning_are_those_of_the_tasks_own_optimizer():
+    """Adam's first step moves every weight by the rate, whatever its gradient: its norm is rate·√n."""
+    found = diagnose_task("tanh", QUICK, seed=3)
+    assert found.initial.update == "updates are the next step of Adam"
+    for matrix in found.initial.weights:
+        step = QUICK.budget.learning_rate * math.sqrt(math.prod(matrix.shape)) / matrix.weight_norm
+        assert matrix.update_ratio == pytest.approx(step, rel=0.05)
+    # after training Adam knows its gradients' history: steps are shorter than a first one
+    assert found.trained.update == found.initial.update
+    fresh = QUICK.budget.learning_rate * math.sqrt(math.prod(found.trained.weights[0].shape))
+    assert 0 < found.trained.weights[0].update_ratio * found.trained.weights[0].weight_norm < 0.9 * fresh
+
+
+def test_a_schedule_that_ends_at_0_leaves_a_speed_after_training():
+    task = replace(QUICK, budget=replace(QUICK.budget, schedule="cosine"))
+    found = diagnose_task("tanh", task)
+    assert all(matrix.update_ratio > 1e-4 for matrix in found.trained.weights)
+
+
 def test_initial_only_and_selus_own_protocol():
     found = diagnose_task("selu", TASKS["digits-mlp"], train=False, protocol="selu")
     assert found.trained is None

@@ -24,14 +24,6 @@ from nonlin.errors import DiagnosisError, NonlinError, UnknownNameError
 from nonlin.tasks import Budget
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def found():
     """Every lesson once, from one seed and with fewer epochs than the user gets."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import nonlin.entropy
 
 FOLDER = Path(nonlin.entropy.__file__).parent
@@ -23,6 +25,19 @@ def test_importing_loads_neither_torch_nor_scipy():
         env={"PYTHONPATH": path, "PATH": ""},
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["derive", "relu"], ["worst"], ["derive", "gelu", "--density", "logistic"]])
+def test_the_commands_load_neither_torch_nor_scipy(arguments):
+    """They would take longer to load than the answer takes."""
+    code = (
+        "import sys\nfrom nonlin.cli.app import app\n"
+        f"app(args={arguments!r}, standalone_mode=False)\n"
+        "print(sorted({'torch', 'scipy', 'sympy', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(result.stdout.splitlines()) > 2
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_it_imports_only_folders_above():

@@ -90,7 +90,9 @@ def test_smoke_of_translation(monkeypatch):
 
         def narrow(cell, precision=None):
             task = cell_task(cell, precision)
-            return replace(task, build=lambda act: EncoderDecoder(act, task.data.tokenizer().get_vocab_size(), width=32))
+            return replace(
+                task, build=lambda act: EncoderDecoder(act, task.data.tokenizer().get_vocab_size(), width=32)
+            )
 
         monkeypatch.setattr(grid, "cell_task", narrow)
     found = nl.reproduce("swish-wmt14", smoke=True)

@@ -1,7 +1,13 @@
-"""Random expressions for property tests."""
+"""Random expressions for property tests, and the operator table's rows run on torch tensors one at a time."""
 
+import inspect
+import math
+from functools import cache
+
+import torch
 from hypothesis import strategies as st
 
+from nonlin.expr import special
 from nonlin.expr.operators import OPERATORS
 from nonlin.expr.tree import Const, Symbol, call
 
@@ -48,3 +54,25 @@ def tame_expressions(most: int = 8):
         _tame,
         max_leaves=most,
     )
+
+
+@cache
+def torch_row(name: str):
+    """The row's text as a function of tensors."""
+    functions = dict(inspect.getmembers(special, inspect.isfunction))
+    return eval(
+        f"lambda a=None, b=None, c=None: {OPERATORS[name].torch.format('a', 'b', 'c')}", functions | {"torch": torch}
+    )
+
+
+def torch_node(node, args, x, environment):
+    """What `nonlin.expr.values.evaluate_node` is on arrays, on tensors."""
+    if isinstance(node, Const):
+        return torch.tensor(node.value, dtype=x.dtype)
+    if isinstance(node, Symbol):
+        return x if node.name == "x" else environment[node.name]
+    if node.name == "pi":
+        return torch.tensor(math.pi, dtype=x.dtype)
+    if node.name == "spherical_j":  # its order is a number
+        args = [float(args[0]), args[1]]
+    return torch_row(node.name)(*args).to(x.dtype)

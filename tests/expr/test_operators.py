@@ -10,9 +10,10 @@ from itertools import product
 
 import pytest
 import torch
+from expressions import torch_node
 from mpmath import mp, mpf, nstr
 
-from nonlin.expr.codegen import compile_kernel, evaluate_node
+from nonlin.expr.codegen import compile_kernel
 from nonlin.expr.derivative import partial
 from nonlin.expr.expansion import expansion
 from nonlin.expr.operators import EVEN, ODD, OPERATORS
@@ -170,7 +171,7 @@ def values_of_row(name, dtype):
         trees = [Call(row, (Const(order), Symbol("b"))) for order in columns[0].tolist()]
         return torch.stack([_evaluate(tree, {"b": x}) for tree, x in zip(trees, columns[1], strict=True)])
     node = Call(row, tuple(Symbol(letter) for letter in "abc"[: row.arity]))
-    return evaluate_node(node, columns, columns[0], {})
+    return torch_node(node, columns, columns[0], {})
 
 
 def partials_of_row(name, index, dtype):
@@ -196,7 +197,7 @@ def _as_it_stands(node, values):
     if isinstance(node, Symbol):
         return values[node.name]
     args = [_as_it_stands(arg, values) for arg in node.args]
-    return evaluate_node(node, args, next(iter(values.values())), {})
+    return torch_node(node, args, next(iter(values.values())), {})
 
 
 def test_every_row_is_tested():
@@ -303,7 +304,7 @@ def test_values_at_jumps(name):
     columns = [a] if row.arity == 1 else [a, b + 0.25] if name == "heaviside" else [a, b]
     node = Call(row, tuple(Symbol(letter) for letter in "ab"[: row.arity]))
     want = {"sign": 0.0, "heaviside": 0.25, "lt": 0.0, "le": 1.0, "gt": 0.0, "ge": 1.0}[name]
-    assert evaluate_node(node, columns, a, {}).tolist() == [want, want]
+    assert torch_node(node, columns, a, {}).tolist() == [want, want]
 
 
 @pytest.mark.parametrize("name", sorted(set(TRUTH) - {"pi", "spherical_j"}))
@@ -314,6 +315,6 @@ def test_nan_goes_in_and_comes_out(name):
     if name == "heaviside":
         columns[1] = torch.tensor([0.25, 0.25])
     node = Call(row, tuple(Symbol(letter) for letter in "abc"[: row.arity]))
-    result = evaluate_node(node, columns, columns[0], {})
+    result = torch_node(node, columns, columns[0], {})
     hides = row.boolean or name in ("heaviside", "sign")
     assert result.isnan().tolist() == [not hides, name in ("acos", "asin", "atanh")]

@@ -4,12 +4,11 @@ import math
 
 import pytest
 import torch
-from expressions import expressions, tame_expressions
+from expressions import expressions, tame_expressions, torch_node
 from hypothesis import assume, given
 
 from nonlin.expr import parse, simplify, to_text
 from nonlin.expr import rules as table
-from nonlin.expr.codegen import evaluate_node
 from nonlin.expr.tree import substitute
 
 X = torch.linspace(-2.3, 2.7, 23, dtype=torch.float64)
@@ -18,7 +17,7 @@ VALUES = {"beta": torch.tensor(0.7, dtype=torch.float64), "alpha": torch.tensor(
 
 def evaluate(tree):
     args = [evaluate(arg) for arg in tree.args]
-    return evaluate_node(tree, args, X, VALUES) + torch.zeros_like(X)
+    return torch_node(tree, args, X, VALUES) + torch.zeros_like(X)
 
 
 @given(tame_expressions())

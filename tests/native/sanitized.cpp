@@ -196,10 +196,145 @@ void corrections(int32_t dtype) {
       const nl_table_call table = {dtype, threads, rows, channels, inner, segments, lines.data(), 12.5, 50.0,
                                    numbers.data(), y.data(), g, out.data(), to};
       check(nl_table_step(&table), "nl_table_step");
-      const nl_hermite_call hermite = {dtype, threads, rows, channels, inner, order, 0.3, 1.2, 6.0,
-                                       numbers.data(), x.data(), y.data(), g, out.data(), to};
+      const nl_hermite_call hermite = {dtype, threads, rows, channels, inner, order, 0.3, 1.2, 6.0, numbers.data(),
+                                       x.data(), g ? nullptr : y.data(), g, out.data(), to};
       check(nl_hermite_step(&hermite), "nl_hermite_step");
     }
+  }
+}
+
+template <class T>
+void normalisations(int32_t dtype) {
+  for (int round = 0; round < 40; ++round) {
+    const int64_t children = 1 + below(3), rows = below(9), width = 1 + below(round % 5 ? 40 : 700);
+    const int64_t count = children * rows * width;
+    auto x = random_values<T>(count), gradient = random_values<T>(count);
+    auto weight = random_values<T>(children * width), bias = random_values<T>(children * width);
+    auto mean = random_values<T>(children * rows), inverse = mean, out = gradient, by_weight = weight, by_bias = bias;
+    const bool affine = below(2);
+    nl_normalisation call = {dtype, 1 + int32_t(below(3)), children, rows, width, 1e-5, x.data(),
+                             affine ? weight.data() : nullptr, affine ? bias.data() : nullptr, mean.data(),
+                             inverse.data(), nullptr, out.data(), nullptr, nullptr};
+    check(nl_normalise(&call), "nl_normalise");
+    call.gradient = gradient.data();
+    if (affine) call.gradient_weight = by_weight.data(), call.gradient_bias = by_bias.data();
+    check(nl_normalise(&call), "nl_normalise with a gradient");
+  }
+}
+
+template <class T>
+void convolutions(int32_t dtype) {
+  for (int round = 0; round < 40; ++round) {
+    nl_convolution c = {};
+    c.dtype = dtype, c.threads = 1 + int32_t(below(3)), c.children = 1 + below(3), c.images = below(4);
+    c.channels = 1 + below(5), c.filters = 1 + below(20), c.tall = 1 + below(3), c.wide = 1 + below(4);
+    c.spread_y = 1 + below(2), c.spread_x = 1 + below(2);
+    const int64_t reach_y = c.spread_y * (c.tall - 1), reach_x = c.spread_x * (c.wide - 1);
+    c.pad_y = below(reach_y + 1), c.pad_x = below(reach_x + 1);
+    c.out_height = 1 + below(9), c.out_width = 1 + below(round % 4 ? 9 : 40);
+    c.height = c.out_height + reach_y - 2 * c.pad_y, c.width = c.out_width + reach_x - 2 * c.pad_x;
+    if (c.height < 1 || c.width < 1) continue;
+    const int64_t in = c.images * c.channels * c.height * c.width, kernel = c.filters * c.channels * c.tall * c.wide;
+    const int64_t made = c.images * c.filters * c.out_height * c.out_width;
+    const bool shared = below(2);
+    auto x = random_values<T>(shared ? in : c.children * in), weight = random_values<T>(c.children * kernel);
+    auto bias = random_values<T>(c.children * c.filters), gradient = random_values<T>(c.children * made);
+    auto out = gradient, by_x = random_values<T>(c.children * in), by_weight = weight, by_bias = bias;
+    c.x = x.data(), c.x_stride = shared ? 0 : in, c.weight = weight.data(), c.bias = below(2) ? bias.data() : nullptr;
+    c.out = out.data();
+    check(nl_convolve(&c), "nl_convolve");
+    c.out = nullptr, c.gradient = gradient.data(), c.gradient_weight = by_weight.data();
+    if (below(2)) c.gradient_x = by_x.data();
+    if (below(2)) c.gradient_bias = by_bias.data();
+    check(nl_convolve(&c), "nl_convolve with a gradient");
+  }
+}
+
+template <class T>
+void steps(int32_t dtype) {
+  for (int round = 0; round < 40; ++round) {
+    const int64_t children = 1 + below(4), segments = below(4);
+    std::vector<int64_t> sizes;
+    std::vector<std::vector<T>> memory;
+    std::vector<double> decays, rates;
+    for (int64_t s = 0; s < segments; ++s) {
+      sizes.push_back(below(round % 5 ? 30 : 900));
+      decays.push_back(below(2) ? 0.01 : 0);
+    }
+    for (int64_t k = 0; k < children; ++k) rates.push_back(uniform());
+    std::vector<void*> at[4];
+    for (int kind = 0; kind < 4; ++kind)
+      for (int64_t size : sizes) memory.push_back(random_values<T>(children * size)), at[kind].push_back(nullptr);
+    for (size_t m = 0; m < memory.size(); ++m) at[m / size_t(segments)][m % size_t(segments)] = memory[m].data();
+    const nl_step call = {dtype, 1 + int32_t(below(3)), int32_t(below(3)), children, segments, 1 + below(5),
+                          sizes.data(), at[0].data(), at[1].data(), at[2].data(), at[3].data(), decays.data(),
+                          rates.data(), 0.9, 0.999, 1e-8, below(2) ? 0.9 : 0, int32_t(below(2)),
+                          below(2) ? 0.5 : 0, below(2) ? 1.0 : 0};
+    check(nl_take_step(&call), "nl_take_step");
+  }
+}
+
+template <class T>
+void attentions(int32_t dtype) {
+  for (int round = 0; round < 40; ++round) {
+    const int64_t children = 1 + below(3), batches = below(4), heads = 1 + below(3);
+    const int64_t positions = 1 + below(round % 5 ? 20 : 90), features = 1 + below(round % 3 ? 20 : 40);
+    const int64_t line = 64 / int64_t(sizeof(T)), padded = (positions + line - 1) / line * line;
+    const int64_t count = children * batches * heads * positions * features;
+    auto q = random_values<T>(count), k = random_values<T>(count), v = random_values<T>(count);
+    auto gradient = random_values<T>(count);
+    std::vector<T> out(gradient), by_q(gradient), by_k(gradient), by_v(gradient);
+    auto shares = random_values<T>(children * batches * heads * positions * padded);
+    nl_attention c = {};
+    c.dtype = dtype, c.threads = 1 + int32_t(below(3)), c.causal = int32_t(below(2)), c.children = children;
+    c.batches = batches, c.heads = heads, c.positions = positions, c.features = features, c.scale = 0.3;
+    const auto lay = [&](int64_t& child, int64_t& batch, int64_t& head, int64_t& position) {
+      const bool heads_first = below(2);  // (heads, positions, features) or (positions, heads, features)
+      batch = heads * positions * features, child = batches * batch;
+      head = heads_first ? positions * features : features, position = heads_first ? features : heads * features;
+    };
+    lay(c.child, c.batch, c.head, c.position);
+    lay(c.out_child, c.out_batch, c.out_head, c.out_position);
+    lay(c.by_child, c.by_batch, c.by_head, c.by_position);
+    c.q = q.data(), c.k = k.data(), c.v = v.data(), c.out = out.data(), c.shares = shares.data();
+    check(nl_attend(&c), "nl_attend");
+    c.gradient = gradient.data(), c.by_q = by_q.data(), c.by_k = by_k.data(), c.by_v = by_v.data();
+    check(nl_attend(&c), "nl_attend with a gradient");
+  }
+}
+
+template <class T>
+void decisions(int32_t dtype) {
+  for (int round = 0; round < 40; ++round) {
+    const int64_t children = 1 + below(3), rows = below(9), classes = 1 + below(round % 5 ? 20 : 200);
+    auto x = random_values<T>(children * rows * classes);
+    auto logarithms = x, gradient = x, loss = random_values<T>(children);
+    std::vector<int64_t> targets;
+    for (int64_t r = 0; r < rows; ++r) targets.push_back(below(6) ? below(classes) : -100);
+    nl_decisions c = {dtype, 1 + int32_t(below(3)), children, rows, classes, -100, x.data(), logarithms.data(),
+                      nullptr, nullptr, nullptr, 0.0};
+    check(nl_decide(&c), "nl_decide");
+    c.x = nullptr, c.targets = targets.data(), c.loss = loss.data();
+    check(nl_decide(&c), "nl_decide with targets");
+    c.loss = nullptr, c.gradient = gradient.data(), c.scale = 0.5;
+    check(nl_decide(&c), "nl_decide with a gradient");
+    for (int64_t wrong : {classes, int64_t(-1)}) {  // refused, not read
+      targets.assign(size_t(rows), wrong);
+      if (rows && nl_decide(&c) != NL_BAD_ARGUMENT) check(NL_BAD_ARGUMENT, "a target that is no class");
+    }
+  }
+}
+
+template <class T>
+void pools(int32_t dtype) {
+  for (int round = 0; round < 40; ++round) {
+    const int64_t tall = 1 + below(3), wide = 1 + below(3), planes = below(5);
+    const int64_t height = tall * (1 + below(6)), width = wide * (1 + below(round % 4 ? 6 : 40));
+    auto large = random_values<T>(planes * height * width), small = random_values<T>(planes * height * width / (tall * wide));
+    nl_windows c = {dtype, 0, planes, height, width, tall, wide, large.data(), small.data()};
+    check(nl_pool(&c), "nl_pool");
+    c.backward = 1, c.from = small.data(), c.to = large.data();
+    check(nl_pool(&c), "nl_pool backward");
   }
 }
 
@@ -214,5 +349,17 @@ int main() {
   products<double>(NL_FLOAT64);
   corrections<float>(NL_FLOAT32);
   corrections<double>(NL_FLOAT64);
+  normalisations<float>(NL_FLOAT32);
+  normalisations<double>(NL_FLOAT64);
+  convolutions<float>(NL_FLOAT32);
+  convolutions<double>(NL_FLOAT64);
+  steps<float>(NL_FLOAT32);
+  steps<double>(NL_FLOAT64);
+  attentions<float>(NL_FLOAT32);
+  attentions<double>(NL_FLOAT64);
+  decisions<float>(NL_FLOAT32);
+  decisions<double>(NL_FLOAT64);
+  pools<float>(NL_FLOAT32);
+  pools<double>(NL_FLOAT64);
   puts("done");
 }

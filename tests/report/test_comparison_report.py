@@ -6,7 +6,7 @@ import re
 from html import escape
 
 import pytest
-from pages import BROWSER, browse, check_page, csv_of, data_of, runs_of, text_of
+from report_pages import BROWSER, browse, check_page, csv_of, data_of, runs_of, text_of
 from small import TASK
 
 import nonlin as nl
@@ -14,8 +14,8 @@ from nonlin.errors import NonlinError
 from nonlin.report import write_comparison
 from nonlin.report.html import number
 from nonlin.run import Comparison, Store
-from nonlin.run.comparison import Setting, TaskSetting
 from nonlin.run.runs import add_comparison, save_run
+from nonlin.run.setting import Setting, TaskSetting
 from nonlin.run.standings import Arm
 
 OTHER = dataclasses.replace(TASK, name="other", budget=nl.Budget(epochs=5, batch_size=50, clip_norm=1.0))

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from pages import BROWSER, browse, check_page, csv_of, data_of, text_of
+from report_pages import BROWSER, browse, check_page, csv_of, data_of, text_of
 from small import TASK
 
 import nonlin as nl

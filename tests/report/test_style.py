@@ -60,3 +60,13 @@ def test_colours_of_lines_differ(scheme):
     for one, two in itertools.combinations(lines, 2):
         distance = sum((int(one[i : i + 2], 16) - int(two[i : i + 2], 16)) ** 2 for i in (1, 3, 5)) ** 0.5
         assert distance > 50, (one, two)
+
+
+def test_a_table_that_goes_on_has_a_shadow_at_its_edge():
+    """Two shadows that stay at the edges, and over them two covers of the page's colour that scroll with the table."""
+    (rule,) = re.findall(r"^\.scroll \{(.*?)\}", asset("page.css"), re.DOTALL | re.MULTILINE)
+    layers = re.findall(r"linear-gradient\((\d+deg), (.+?)\) (?:0|100%) 0 / \S+ 100% (local|scroll)", rule)
+    assert [(angle, kind) for angle, _, kind in layers] == [
+        ("90deg", "local"), ("270deg", "local"), ("90deg", "scroll"), ("270deg", "scroll"),
+    ]  # fmt: skip
+    assert all(("--paper" in colours) == (kind == "local") for _, colours, kind in layers)

@@ -37,6 +37,7 @@ def test_a_function_under_two_names_is_a_tie(compared):
     indices = [next(i for i, arm in enumerate(standings.given) if arm.label == label) for label in (one, two)]
     assert standings.adjusted[tuple(sorted(indices))] == 1.0
     assert any({one, two} <= set(group) for group in compared.ties(by="loss"))
+    assert [line for line in compared.verdict() if f"{one} and {two} are one function, trained twice" in line]
 
 
 def test_a_difference_that_is_there_is_found():

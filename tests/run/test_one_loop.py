@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 from small import TASK
+from torch import nn
 
 import nonlin as nl
-from nonlin.errors import ComparisonError, ExportError, NonlinError
+from nonlin.errors import ComparisonError, ExportError, NonlinError, TaskError
 from nonlin.run import Store
 from nonlin.run import one_loop as module
 from nonlin.strategies import Space
@@ -154,6 +155,14 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(tmp_path, monkey
     with pytest.raises(kind, match=message):
         nl.pipeline(TASK, tmp_path / "x", **{**SMALL, **change})
     assert not (tmp_path / "x" / "runs.db").exists() or not Store(tmp_path / "x" / "runs.db").study_ids()
+
+
+def test_the_tasks_of_the_transfer_are_tried_out_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr("nonlin.run.job.Job.run", lambda *_: pytest.fail("trained"))
+    broken = replace(TASK, name="broken", build=lambda act: nn.Sequential(nn.Linear(2, 8), act(9), nn.Linear(8, 2)))
+    with pytest.raises(TaskError, match="broken"):
+        nl.pipeline(TASK, tmp_path / "x", transfer=(broken,), **SMALL)
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_folder_that_is_a_file(tmp_path):

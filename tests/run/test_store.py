@@ -9,9 +9,10 @@ import sys
 
 import pytest
 from small import TASK
+from torch import nn
 
 import nonlin as nl
-from nonlin.errors import StoreError
+from nonlin.errors import StoreError, TaskError
 from nonlin.run import Store, Trial
 
 
@@ -89,6 +90,35 @@ def test_store_without_a_study(tmp_path):
 def test_unknown_study(store):
     with pytest.raises(StoreError, match=r"no study 7; it has: 1"):
         nl.Study.open(store, 7)
+
+
+@pytest.mark.parametrize("name", ["search", "compare"])
+def test_bad_input_leaves_no_new_file_behind_and_an_old_one_alone(tmp_path, name):
+    task = dataclasses.replace(TASK, build=lambda activation: nn.Linear(2, 2))
+    begin = {
+        "search": lambda path: nl.search(task, store=path),
+        "compare": lambda path: nl.compare(["relu"], task, store=path),
+    }[name]
+    with pytest.raises(TaskError):
+        begin(tmp_path / "new.db")
+    assert not list(tmp_path.iterdir())
+    Store(tmp_path / "old.db").close()
+    with pytest.raises(TaskError):
+        begin(tmp_path / "old.db")
+    assert Store(tmp_path / "old.db", create=False).study_ids() == []
+
+
+def test_an_error_after_something_was_written_keeps_the_file(tmp_path):
+    store = Store(tmp_path / "a.db")
+
+    def interrupted():
+        with store.unless_unused():
+            store.add_study({}, {})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert store.study_ids() == [1]
 
 
 def test_read_only(tmp_path, store):

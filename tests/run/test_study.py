@@ -301,7 +301,9 @@ def test_unusable_task_stops_the_search():
 
 
 def test_rungs():
-    assert rung_epochs(20) == (5, 10)
+    assert rung_epochs(100) == (10, 25, 50)
+    assert rung_epochs(20) == (2, 5, 10)
+    assert rung_epochs(12) == (3, 6)  # one epoch says too little
     assert rung_epochs(4) == (1, 2)
     assert rung_epochs(3) == ()
 
@@ -321,8 +323,8 @@ def test_limits_are_quantiles_of_those_that_reached_the_rung():
     full = [trial(n, [0.0] * 4 + [float(n)] + [0.0] * 4 + [float(n)]) for n in range(21)]
     stopped = [trial(30 + n, [0.0] * 4 + [100.0], "stopped") for n in range(5)]
     died = [trial(40, [], "diverged")]
-    assert thresholds(full, 20) == {5: 14.0, 10: 14.0}  # two thirds of 21 are below
-    assert thresholds(full + stopped + died, 20) == {5: 18.0, 10: 14.0}
+    assert thresholds(full, 20) == {2: 0.0, 5: 14.0, 10: 14.0}  # two thirds of 21 are below
+    assert thresholds(full + stopped + died, 20) == {2: 0.0, 5: 17.0, 10: 14.0}  # who died is the worst at 2 alone
     assert thresholds(full[:15], 20) == {}
     assert thresholds([trial(n, [], "diverged") for n in range(40)], 20) == {}
 

@@ -13,7 +13,8 @@ from nonlin.strategies.ppo import PPO, clipped_slope
 from nonlin.testing.strategies import TINY
 
 TEMPLATES = Space("t", TINY.unary, TINY.binary, templates=("u(x)", "b(x, u(x))"))
-SPACES = {"one shape": TINY, "two shapes": TEMPLATES, "two units": space("core-2-free")}
+ONE_PLACE = Space("o", TINY.unary, TINY.binary, templates=("u(x)",))
+SPACES = {"one shape": TINY, "two shapes": TEMPLATES, "two units": space("core-2-free"), "one place": ONE_PLACE}
 
 
 def made(where, seed=0, hidden=6):
@@ -30,23 +31,22 @@ def by_torch(controller, codes):
     size = (len(codes), max(map(len, codes)))
     logs, entropies = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
     for row, code in enumerate(codes):
-        given, state = weights["start"][None], torch.zeros(1, controller.hidden, dtype=torch.float64)
+        given, state = weights["embed"][-1:], torch.zeros(1, controller.hidden, dtype=torch.float64)
         for place, (slot, choice) in enumerate(zip(controller.space.slots(code[:1]), code, strict=True)):
-            key = f"input{slot.count}" if slot.kind == "input" else slot.kind
+            first = controller.first[f"input{slot.count}" if slot.kind == "input" else slot.kind]
+            mine = slice(first, first + slot.count)
             gates = (weights["input"], weights["state"], weights["input bias"], weights["state bias"])
             state = torch.gru_cell(given, state, *gates)
-            spread = functional.log_softmax(
-                functional.linear(state, weights[f"output {key}"], weights[f"bias {key}"]), 1
-            )
+            spread = functional.log_softmax(functional.linear(state, weights["output"][mine], weights["bias"][mine]), 1)
             logs[row, place], entropies[row, place] = spread[0, choice], -(spread.exp() * spread).sum()
-            given = weights[f"embed {key}"][choice][None]
+            given = weights["embed"][first + choice][None]
     return weights, logs, entropies
 
 
 @pytest.mark.parametrize("name", list(SPACES))
 def test_values_and_derivatives_are_those_of_torch(name):
     controller, codes, generator = made(SPACES[name])
-    judged = controller.judge(codes)
+    judged = controller.judge(controller.layout(codes))
     weights, logs, entropies = by_torch(controller, codes)
     np.testing.assert_allclose(judged.logs, logs.detach(), atol=1e-12)
     np.testing.assert_allclose(judged.entropies, entropies.detach(), atol=1e-12)
@@ -87,7 +87,7 @@ def test_the_controller_judges_what_it_draws(where):
     generator = np.random.default_rng(0)
     controller = Controller(where, 8, generator)
     controller.weights *= 6  # away from uniform
-    judged = controller.judge([where.code(k) for k in range(where.size)])
+    judged = controller.judge(controller.layout([where.code(k) for k in range(where.size)]))
     chance = np.exp((judged.logs * judged.mask).sum(axis=1).astype(float))
     assert chance.sum() == pytest.approx(1, abs=1e-4)
     draws = 20_000

@@ -30,7 +30,8 @@ from torch.nn import functional as F
 
 from nonlin import native
 from nonlin.errors import NonlinError
-from nonlin.native.library import FLOAT32, CActivationCall, CProgram, load
+from nonlin.native.library import FLOAT32, load
+from nonlin.native.structures import CActivationCall, CProgram
 from nonlin.run.provenance import provenance
 from nonlin.zoo import activation
 from nonlin.zoo import names as catalogue_names

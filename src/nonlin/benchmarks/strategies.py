@@ -7,6 +7,7 @@ with the table's seeds and have a seed each.
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from nonlin.strategies import STRATEGIES, space, strategy
 SHARE = 0.01  # of all functions, which count as the best
 DRAWS = 1000  # of a bootstrap
 FIRST_SEED = 1000  # of the first repetition
-TIMED = 12  # functions trained to know what a training costs
+TIMED = {"core": 12, "torch": 5}  # functions trained to know what a training costs, one more to load and compile
 
 
 @dataclass
@@ -66,8 +67,13 @@ class Measured:
     repeats: int
     budget: int
     window: int
-    training_milliseconds: float
+    training: dict[str, float]  # engine -> CPU ms of a training; infinite if it cannot run here
     machine: str
+
+    @property
+    def training_milliseconds(self) -> float:
+        """CPU time of a training by the table's own engine."""
+        return self.training.get(self.table.header["study"].get("engine", "core"), float("inf"))
 
     def title(self) -> str:
         provenance = self.table.header["provenance"]
@@ -92,6 +98,7 @@ class Measured:
                     "regret": along[1], "regret_interval": (along[0], along[2]),
                     "milliseconds": standing.milliseconds,
                     "share_of_training": standing.milliseconds / self.training_milliseconds,
+                    "share_of_plain_training": standing.milliseconds / self.training["torch"],
                 }
             )  # fmt: skip
         return found
@@ -101,7 +108,9 @@ class Measured:
         return {
             "task": self.table.task, "functions": len(self.table.formulas), "complete": self.table.is_complete,
             "seeds": self.table.seeds, "repeats": self.repeats, "budget": self.budget, "window": self.window,
-            "training_milliseconds": self.training_milliseconds, "machine": self.machine,
+            "training_milliseconds": _or_none(self.training_milliseconds),
+            "plain_training_milliseconds": _or_none(self.training["torch"]),
+            "machine": self.machine,
             "table": self.table.header, "strategies": self.rows(),
             "curves": {s.name: np.median(s.curves, axis=0).tolist() for s in self.standings},
         }  # fmt: skip
@@ -111,6 +120,10 @@ class Measured:
         from nonlin.benchmarks.picture import draw
 
         return draw(self, Path(path))
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def middle(values: np.ndarray, statistic: Callable[..., Any] = np.median) -> tuple[float, float, float]:
@@ -168,7 +181,8 @@ def bench_strategies(
         standings.append(standing)
         if watcher:
             watcher(standing)
-    return Measured(read, standings, repeats, budget, window, _training_milliseconds(read), _machine())
+    training = {engine: _training_milliseconds(read, engine) for engine in TIMED}
+    return Measured(read, standings, repeats, budget, window, training, _machine())
 
 
 def _all_runs(path: Path, names: Sequence[str], repeats: int, budget: int, window: int, workers: int):
@@ -196,14 +210,14 @@ def _runs(job: tuple[Path, str, int, int, int]) -> list[Replay]:
         ]
 
 
-def _training_milliseconds(table: Table) -> float:
-    """Mean CPU time of training one of `TIMED` random functions of the table here; infinite if none can run."""
+def _training_milliseconds(table: Table, engine: str) -> float:
+    """Mean CPU time of training random functions of the table here; infinite if none can run."""
     from nonlin.benchmarks.table import check_table
     from nonlin.strategies.threads import one_thread
 
     try:
         with one_thread():
-            found = check_table(table, TIMED)[1:]  # the first one loads and compiles
+            found = check_table(table, TIMED[engine] + 1, engine=engine)[1:]  # the first one loads and compiles
     except NonlinError:  # a task of the user's own, or a machine without the compiled core
         return float("inf")
     return 1000 * float(np.mean([row["cpu_seconds"] for row in found]))

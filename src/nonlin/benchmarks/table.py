@@ -198,11 +198,11 @@ def _cells(trial: Trial) -> tuple[str, str]:
     return f"{trial.score:.5f}", f"{trial.loss:.5f}"
 
 
-def check_table(table: Table, count: int = 20, seed: int = 0) -> list[dict[str, Any]]:
+def check_table(table: Table, count: int = 20, seed: int = 0, engine: str | None = None) -> list[dict[str, Any]]:
     """Train `count` random functions of a table again, each with one of its seeds; what the table says and what came.
 
     On the machine that made the table the two are equal to the digits kept; another processor rounds otherwise, and
-    over a training such differences grow.
+    over a training such differences grow. So it is with another `engine` than the table's own.
     """
     from nonlin.run.job import Job
     from nonlin.tasks import task as task_by_name
@@ -215,7 +215,7 @@ def check_table(table: Table, count: int = 20, seed: int = 0) -> list[dict[str, 
         formula = table.formulas[row]
         job = Job(
             number=0, formula=formula, initial=activation(formula).parameters, seed=table.seeds[column],
-            normalise=study["normalise"], per=study["per"], rungs={}, engine=study["engine"],
+            normalise=study["normalise"], per=study["per"], rungs={}, engine=engine or study["engine"],
         )  # fmt: skip
         begun = time.process_time()
         outcome = job.run(task)

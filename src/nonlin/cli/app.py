@@ -28,7 +28,7 @@ from nonlin.cli import (
     searching,
     training,
 )
-from nonlin.cli.screen import complain
+from nonlin.cli.screen import INTERRUPTED, complain
 from nonlin.errors import NonlinError
 
 app = typer.Typer(
@@ -106,7 +106,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         complain("interrupted")
-        sys.exit(1)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -57,7 +57,9 @@ def strategies(
 def _print_strategies(found: Measured) -> None:
     out = console()
     out.print(found.title(), soft_wrap=True)
-    names = ("strategy", "to the best 1%", "not found", "better at the end", "regret", "ms each", "of training")
+    names = (
+        "strategy", "to the best 1%", "not found", "better at the end", "regret", "ms each", "of training", "of plain"
+    )  # fmt: skip
     shown = table(*names, right=names[1:])
     for row in found.rows():
         low, high = row["first_of_best_interval"]
@@ -69,13 +71,14 @@ def _print_strategies(found: Measured) -> None:
             _percent(row["regret"], row["regret_interval"]),
             f"{row['milliseconds']:.2f}",
             f"{row['share_of_training']:.1%}",
+            f"{row['share_of_plain_training']:.2%}",
         )
     out.print(shown)
     out.print(
         "\nto the best 1%: functions tried until the first of them, median; better at the end: functions at least as "
         "good as the best found, mean; regret: the same over the whole budget, geometric mean; 95% intervals. ms each: "
-        f"CPU time of a proposal; of training: its share of the {found.training_milliseconds:.0f} ms that a training "
-        "takes here.",
+        f"CPU time of a proposal; of training: its share of the {found.training_milliseconds:.1f} ms that a training "
+        f"takes here; of plain: of the {found.training['torch']:.0f} ms that it takes in plain torch.",
         soft_wrap=True,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from nonlin.cli.screen import complain, console, print_json, table
+from nonlin.cli.screen import INTERRUPTED, complain, console, print_json, table
 from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def run_comparison(
             comparison = begin(crew, progress)
     except KeyboardInterrupt:
         complain(f"interrupted; what was trained is kept. Continue with: nonlin resume {store}")
-        raise typer.Exit(1) from None
+        raise typer.Exit(INTERRUPTED) from None
     show_comparison(comparison, checked_by(by), json)
     if report is not None:
         path = comparison.report(report, by=checked_by(by))

@@ -45,20 +45,18 @@ def derive(
     Examples: nonlin derive relu  |  nonlin derive gelu --density logistic -o gelu.png
     """
     from nonlin.entropy import H, J, improve
-    from nonlin.run.local import one_thread
 
     source = _source(density, loc, scale, df, samples)
     smooth = 0.1
-    with one_thread():  # many small arrays: a second thread costs more than it brings
-        found = improve(formula, source, eps)
-        figures = {
-            name: {"H": H(act, source, smoothing=smooth), "J": J(act, source, smoothing=smooth)}
-            for name, act in (("before", found.base), ("after", found.activation))
-        }
-        if output is not None:
-            from nonlin.report.entropy import plot_improvement
+    found = improve(formula, source, eps)
+    figures = {
+        name: {"H": H(act, source, smoothing=smooth), "J": J(act, source, smoothing=smooth)}
+        for name, act in (("before", found.base), ("after", found.activation))
+    }
+    if output is not None:
+        from nonlin.report.entropy import plot_improvement
 
-            plot_improvement(found, output)
+        plot_improvement(found, output)
     if json:
         print_json(
             {
@@ -76,7 +74,7 @@ def derive(
     shown = table("", f"H, smoothed by {smooth:g} (nats)", f"J, smoothed by {smooth:g}·sd (nats)")
     for name, values in figures.items():
         label = found.base.name if name == "before" else f"{found.activation.name}, eps = {found.eps:g}"
-        shown.add_row(escape(label), f"{values['H']:.6f}", f"{values['J']:.6f}")
+        shown.add_row(escape(label), _nats(values["H"]), _nats(values["J"]))
     out.print()
     out.print(shown)
     if output is not None:
@@ -101,16 +99,14 @@ def worst(
     """
     from nonlin.entropy import H
     from nonlin.entropy import worst as find
-    from nonlin.run.local import one_thread
 
     source = _source(density, loc, scale, df, samples)
-    with one_thread():
-        act = find(source, low, high, fixed)  # type: ignore[arg-type]
-        entropy = H(act, source)
-        if output is not None:
-            from nonlin.report.entropy import plot_worst
+    act = find(source, low, high, fixed)  # type: ignore[arg-type]
+    entropy = round(H(act, source), 12) + 0.0  # what is left of a sum that is 0 is not shown, nor is -0
+    if output is not None:
+        from nonlin.report.entropy import plot_worst
 
-            plot_worst(act, source, output)
+        plot_worst(act, source, output)
     if json:
         print_json(
             {
@@ -121,11 +117,13 @@ def worst(
         return
     out = console()
     out.print(f"[bold]{escape(act.name)}[/bold]: {escape(act.formula)}", soft_wrap=True)
-    out.print(
-        f"entropy of its output under the density {escape(source.name)}: {round(entropy, 6) + 0.0:.6f} nats"
-    )  # no -0
+    out.print(f"entropy of its output under the density {escape(source.name)}: {_nats(entropy)} nats")
     if output is not None:
         out.print(f"picture: {output}", soft_wrap=True)
+
+
+def _nats(value: float) -> str:
+    return f"{round(value, 6) + 0.0:.6f}"  # no -0.000000
 
 
 def _source(name: str, loc: float | None, scale: float | None, df: float | None, samples: Path | None) -> Density:

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from nonlin.cli.comparing import numbers
 from nonlin.cli.progress import Progress, RunProgress, Silence
-from nonlin.cli.screen import complain, console, print_json
+from nonlin.cli.screen import INTERRUPTED, complain, console, print_json
 from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def pipeline(
         )
     except KeyboardInterrupt:
         complain("interrupted; what was trained is kept. The same command continues.")
-        raise typer.Exit(1) from None
+        raise typer.Exit(INTERRUPTED) from None
     _show(result, json)
 
 

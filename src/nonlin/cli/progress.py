@@ -53,6 +53,8 @@ class Silence:
 
     def counted(self, found: Census | Estimate) -> None: ...
 
+    def explained(self, reason: str) -> None: ...
+
     def restored(self, best: Trial, done: int, total: int) -> None: ...
 
     def finished(self, trial: Trial, done: int, total: int | None) -> None: ...
@@ -82,6 +84,9 @@ class Progress(Silence):
         self.bar.update(self.row, note=note)
         if not self.out.is_terminal:
             self.out.print(note, soft_wrap=True)
+
+    def explained(self, reason: str) -> None:
+        self.out.print(f"children are trained {escape(reason)}", soft_wrap=True)
 
     def counted(self, found: Census | Estimate) -> None:
         self.out.print(f"space: {found}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from nonlin.cli.screen import complain, console, print_json, table
+from nonlin.cli.screen import INTERRUPTED, complain, console, print_json, table
 from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _run(
     except KeyboardInterrupt:
         kept = f"what was trained is kept in {store}; the same command continues" if store else "nothing was kept"
         complain(f"interrupted; {kept}.")
-        raise typer.Exit(1) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _default_workers(address: str | None, smoke: bool) -> int:

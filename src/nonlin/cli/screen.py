@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH_WITHOUT_TERMINAL = 120
+INTERRUPTED = 130  # the exit status after Ctrl-C: 128 and the number of the signal, as shells and make expect it
 
 
 def console() -> Console:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nonlin.cli.screen import complain, console, print_json
+from nonlin.cli.screen import INTERRUPTED, complain, console, print_json
 from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _run(
             study = begin(crew, progress)
     except KeyboardInterrupt:
         complain(f"interrupted; what was trained is kept. Continue with: {again}")
-        raise typer.Exit(1) from None
+        raise typer.Exit(INTERRUPTED) from None
     if json:
         print_json(results_json(study, number))
     else:

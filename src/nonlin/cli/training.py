@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from nonlin.cli.screen import complain, console, print_json
+from nonlin.cli.screen import INTERRUPTED, complain, console, print_json
 from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _train(
         except KeyboardInterrupt:
             kept = f"the last checkpoint is in {checkpoint}; the same command continues from it"
             complain(f"interrupted; {kept if checkpoint else 'nothing was kept. --checkpoint DIR keeps it'}.")
-            raise typer.Exit(1) from None
+            raise typer.Exit(INTERRUPTED) from None
     if first:
         _show(chosen, act, seed, outcome, json)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nonlin.diagnosis.diagnosis import Diagnosis, diagnose
 from nonlin.diagnosis.recorder import Recorder
@@ -18,6 +19,7 @@ from nonlin.tasks import task as find_task
 from nonlin.train import Outcome
 from nonlin.train.fit import train_model
 from nonlin.train.initial import Protocol, check_protocol, initial_model
+from nonlin.train.optimise import optimizer_of
 from nonlin.zoo import Activation, activation
 
 # of the training part, on which both diagnoses are made: fewer where a row is a large picture
@@ -97,6 +99,9 @@ def diagnose_task(
 ) -> ChildDiagnosis:
     """Build a task's network with an activation, diagnose it, train it as `nonlin.train.fit` does, diagnose it again.
 
+    The speeds of learning are those of the task's own optimizer, at its rate before any warm-up or decay and without
+    clipping: of its first step, and after the training of the step that would come next.
+
     Parameters
     ----------
     act : name, formula or activation
@@ -112,11 +117,10 @@ def diagnose_task(
     x, y = task.load().train
     rows = min(ROWS, max(LEAST_ROWS, NUMBERS // math.prod(x.shape[1:])))
     x, y = x[:rows], y[:rows]
-    rate = task.budget.learning_rate
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = initial_model(task, act, per, normalise, protocol)
-        initial = diagnose(model, (x, y), learning_rate=rate)
+        initial = diagnose(model, (x, y), optimizer=optimizer_of(model, task.budget))
         if not train:
             return ChildDiagnosis(act, task.name, seed, initial)
         steps = task.budget.epochs * -(-len(task.load().train[0]) // task.budget.batch_size)
@@ -124,6 +128,14 @@ def diagnose_task(
         with Recorder(model, every=max(1, steps // LOOKS)) as recorder:
             train_model(model, task, seed, outcome)
         model.train()
-        return ChildDiagnosis(
-            act, task.name, seed, initial, diagnose(model, (x, y), learning_rate=rate), recorder, outcome
-        )  # fmt: skip
+        trained = diagnose(model, (x, y), optimizer=_as_at_first(recorder.optimizer, model, task))
+        return ChildDiagnosis(act, task.name, seed, initial, trained, recorder, outcome)
+
+
+def _as_at_first(used: torch.optim.Optimizer | None, model: nn.Module, task: Task) -> torch.optim.Optimizer:
+    """The optimizer of the training with what it has gathered, at the rate before any schedule, which may end at 0."""
+    if used is None:  # no step was taken
+        return optimizer_of(model, task.budget)
+    for group in used.param_groups:
+        group["lr"] = task.budget.learning_rate
+    return used

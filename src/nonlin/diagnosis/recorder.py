@@ -28,6 +28,8 @@ SERIES = ("gradient", "update", "dead", "saturated", "mean", "std")
 class Record:
     """Time series: `series[quantity][layer]` holds one value for each of `steps` (NaN where there was none).
 
+    Attributes
+    ----------
     gradient : root mean square of the gradient of a matrix of weights, as the backward pass left it (before
         clipping)
     update : |update|/|weight| of the optimiser's real step
@@ -56,11 +58,11 @@ class Record:
 
 
 class Recorder:
-    """Records gradients, updates, dead units and moments of every layer during training.
+    """Records gradients, updates, dead units and moments of every layer during training::
 
-    with nonlin.diagnosis.Recorder(model, every=10) as recorder:
-        train(model)                      # any loop
-    recorder.plot("training.png")
+        with nonlin.diagnosis.Recorder(model, every=10) as recorder:
+            train(model)                      # any loop
+        recorder.plot("training.png")
 
     Steps of ``torch.optim`` optimisers are noticed by themselves; a loop that updates weights in another way
     calls `step` after each update. Forward passes in evaluation mode or without gradients are not looked at.
@@ -74,6 +76,7 @@ class Recorder:
     Attributes
     ----------
     record : the time series
+    optimizer : the last one of ``torch.optim`` that stepped this model; None before there is one
     """
 
     def __init__(self, model: nn.Module, every: int = 10, layers: Wanted | None = None):
@@ -93,7 +96,7 @@ class Recorder:
         self._calls: dict[str, int] = {}
         self._in_first_pass = False
         self._channels_first: bool | None = None
-        self._noticed = False  # a step of a torch optimizer
+        self.optimizer: torch.optim.Optimizer | None = None
 
     def __deepcopy__(self, memo) -> Recorder:
         return self  # a copied model has our hooks too: they see that it is another model and do nothing
@@ -122,7 +125,7 @@ class Recorder:
 
     def step(self) -> None:
         """Tell that the weights were updated; only needed where no ``torch.optim`` optimiser does it."""
-        if not self._noticed:
+        if self.optimizer is None:
             self._finish()
 
     def plot(self, path: str | Path, quantity: str = "all") -> Path:
@@ -204,7 +207,7 @@ class Recorder:
     def _notice(self, optimizer: torch.optim.Optimizer, arguments, keywords) -> None:
         """After a step of any torch optimizer: ours, if it holds one of our parameters."""
         if any(id(p) in self._ours for group in optimizer.param_groups for p in group["params"]):
-            self._noticed = True
+            self.optimizer = optimizer
             self._finish()
 
     def _finish(self) -> None:

@@ -15,6 +15,7 @@ from nonlin.entropy.families import ALIASES, FAMILIES, formula
 from nonlin.entropy.quadrature import integrate, nodes
 from nonlin.errors import DensityError
 from nonlin.expr import Expr, derivative, simplify
+from nonlin.expr.codegen import compile_array_function
 from nonlin.expr.tree import ZERO, Const, X, call
 
 Array = npt.NDArray[np.float64]
@@ -24,17 +25,8 @@ _NORMALISED_TO = 1e-3  # a density whose integral is further from 1 is an error
 @lru_cache(maxsize=1024)
 def evaluator(expr: Expr) -> Callable[[Array], Array]:
     """The float64 NumPy function of an expression in x alone; shape (n,) to (n,)."""
-    import torch
-
-    from nonlin.expr.codegen import compile_kernel
-
-    kernel = compile_kernel((expr,), ())
-
-    def values(x: Array) -> Array:
-        tensor = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64))
-        return kernel(tensor)[0].numpy()
-
-    return values
+    function = compile_array_function(expr)
+    return lambda x: function(np.asarray(x, dtype=np.float64))
 
 
 def require(expr: Expr | None) -> Expr:

@@ -254,7 +254,7 @@ def _with_amplitude(act: Activation, direction: Expr, eps: float) -> Activation:
     name = next(name for name in ("eps", "epsilon", "amplitude", "eps_correction") if name not in act.parameters)
     expr = call("add", act.expr, call("mul", Symbol(name), direction))
     initial = {**act.parameters, name: eps}
-    from nonlin.zoo.recognise import recognise  # loads torch
+    from nonlin.zoo.recognise import recognise
 
     for known in recognise(expr):
         if not known.values:

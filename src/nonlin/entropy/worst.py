@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from nonlin.entropy.base import Density
 from nonlin.entropy.density import density
+from nonlin.entropy.families import normal_quantile
 from nonlin.entropy.numeric import NumericActivation, monotone_slopes
 from nonlin.errors import EntropyError
 from nonlin.expr import Expr, simplify
 from nonlin.expr.tree import Const, X
+from nonlin.expr.values import normal_cdf
 from nonlin.zoo import Activation, activation
 
 Array = npt.NDArray[np.float64]
@@ -94,7 +96,7 @@ def _distribution(source: Density, low: float, high: float) -> Expr | None:
 
 def named(expr: Expr) -> Activation:
     """The catalogue's activation if it is this very function without free parameters, else the formula."""
-    from nonlin.zoo.recognise import recognise  # loads torch
+    from nonlin.zoo.recognise import recognise
 
     for known in recognise(expr):
         if not known.values:
@@ -108,10 +110,9 @@ def _gaussian_output(source: Density) -> Activation | NumericActivation:
     if source.name == "normal":
         loc, scale = source.parameters["loc"], source.parameters["scale"]
         return named(simplify((X - Const(loc)) / Const(scale)))
-    from scipy.special import ndtri
 
     def output(lower: Array, upper: Array) -> tuple[Array, Array]:
-        return ndtri(lower), -ndtri(upper)
+        return normal_quantile(lower), -normal_quantile(upper)
 
     return _spline(source, f"worst({source.name}, variance)", output, None)
 
@@ -126,11 +127,9 @@ def _spline(source: Density, name: str, output: Output, width: float | None) -> 
     accurate in its own tail; the slope is p(x)·width, or p(x)/phi(y) for Gaussian output (width None).
     """
     half = _KNOTS // 2
-    from scipy.special import ndtr
-
     # evenly in the quantile of N(0, 1): as many knots per unit in the tails as in the middle
     reach = 8.0 if width is None else 7.0
-    tails = ndtr(np.linspace(-reach, 0.0, half + 1))
+    tails = normal_cdf(np.linspace(-reach, 0.0, half + 1))
     with np.errstate(all="ignore"):
         upper = tails[:-1][::-1]
         x = np.concatenate([source.tail_quantile(tails, False), source.tail_quantile(upper, True)])

@@ -13,7 +13,7 @@ from nonlin.exporters.source import identifier, prepared
 from nonlin.exporters.spelling import SPELLINGS, expand
 from nonlin.exporters.subject import Subject
 from nonlin.expr import Call, Const, Expr, Symbol
-from nonlin.expr.codegen import fold_numbers
+from nonlin.expr.lowering import fold_numbers
 
 OPSET, IR_VERSION = 17, 8  # of 2022: read by every runtime in use
 

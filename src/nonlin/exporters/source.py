@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from nonlin.exporters.spelling import SPELLINGS, Target, expand
 from nonlin.expr import Call, Const, Expr, Symbol
-from nonlin.expr.codegen import fold_numbers, lower
+from nonlin.expr.lowering import fold_numbers, lower
 
 # A spelling that brackets its arguments itself, and needs no brackets.
 _CALL = re.compile(r"[\w.]+@?\(\{0\}(, \{1\})?\)$")

@@ -1,12 +1,14 @@
 """The language: formulas as immutable trees, and everything that is computed from a tree.
 
     parse ──► Expr ──► simplify ──► derivative
-                │          ├──────► codegen (torch kernels)
+                │          ├──────► lowering ──► codegen (functions of arrays, kernels of tensors)
                 │          └──────► identity (same function?)
                 └──► text, LaTeX
 
-The modules that need torch (codegen, identity) are imported where they are used, so that
-reading and printing formulas stays instant.
+One table (`operators`) says what each operator is. Its values on NumPy arrays are in `values`, those on torch tensors
+in `special`; torch is loaded when the first kernel of tensors is made, and nothing else here needs it. The modules
+that need NumPy (values, lowering, codegen, identity) are imported where they are used, so that reading and printing
+formulas stays instant.
 """
 
 from nonlin.expr.derivative import derivative

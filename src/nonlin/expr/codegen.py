@@ -1,9 +1,7 @@
-"""Code generation: an expression becomes one Python function on torch tensors.
+"""Code generation: an expression becomes one Python function, on torch tensors or on NumPy arrays.
 
-Equal subexpressions are computed once. Before that the tree is *lowered* for the machine:
-simplified (which also stabilises it), and products in which an underflow meets an overflow are
-guarded, exactly where sampling the expression over |x| ≤ 1e4 in float32 shows that it happens.
-Functions that would hide a NaN in x (a step, the derivative of relu) are made to pass it on.
+Equal subexpressions are computed once. Before that the tree is lowered for the machine (see `lowering`), and functions
+that would hide a NaN in x (a step, the derivative of relu) are made to pass it on.
 """
 
 from __future__ import annotations
@@ -12,26 +10,34 @@ import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from nonlin.expr import special
-from nonlin.expr.operators import OPERATORS
-from nonlin.expr.simplify import simplify
-from nonlin.expr.tree import Call, Const, Expr, Symbol, call, is_call
+from nonlin.expr import values
+from nonlin.expr.lowering import fold_numbers, hides_nan, lower
+from nonlin.expr.tree import Call, Const, Expr, Symbol, is_call
 
-Kernel = Callable[..., tuple[Tensor, ...]]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-# What the table's torch column may name: torch, and the functions of `special`.
-_NAMESPACE: dict[str, Any] = {
-    "torch": torch,
-    "inf": math.inf,
-    "nan": math.nan,
-    **{name: f for name, f in inspect.getmembers(special, inspect.isfunction) if not name.startswith("_")},
-}
+Kernel = Callable[..., "tuple[Tensor, ...]"]
+ArrayFunction = Callable[..., values.Array]
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    """What tensors and arrays say differently."""
+
+    cast: str  # of a truth value to x's dtype
+    copy: str  # of x
+    number: str  # in x's dtype
+
+
+_TORCH = _Dialect("({0}).to(x.dtype)", "x.clone()", "x.new_full((), {0})")
+_NUMPY = _Dialect("({0}).astype(x.dtype)", "x.copy()", "x.dtype.type({0})")
 
 
 @lru_cache(maxsize=8192)
@@ -41,118 +47,62 @@ def compile_kernel(outputs: tuple[Expr, ...], parameters: tuple[str, ...]) -> Ke
     x is a float tensor of any shape; parameters broadcast against it. Each output has the broadcast
     shape and x's dtype.
     """
-    lowered = tuple(lower(node, parameters) for node in outputs)
-    kernel = _build(lowered, parameters)
-    hides = hides_nan(kernel, parameters)
-    return _build(lowered, parameters, hides) if any(hides) else kernel
+    return _run(kernel_source(outputs, parameters), _torch_names(), outputs)
+
+
+@lru_cache(maxsize=4096)
+def compile_array_function(expr: Expr, parameters: tuple[str, ...] = ()) -> ArrayFunction:
+    """The same for NumPy arrays: ``function(x, *parameters) -> array``, without loading torch.
+
+    x is a floating array, each parameter a NumPy number or an array that broadcasts against x.
+    """
+    kernel = _run(_source((expr,), parameters, _NUMPY), {**_NUMBERS, **values.NAMESPACE}, (expr,))
+
+    def function(x: values.Array, *given: Any) -> values.Array:
+        with np.errstate(all="ignore"):
+            return kernel(x, *given)[0]
+
+    return function
 
 
 def kernel_source(outputs: tuple[Expr, ...], parameters: tuple[str, ...]) -> str:
     """The Python text that `compile_kernel` runs."""
+    return _source(outputs, parameters, _TORCH)
+
+
+def _source(outputs: tuple[Expr, ...], parameters: tuple[str, ...], dialect: _Dialect) -> str:
     lowered = tuple(lower(node, parameters) for node in outputs)
-    return source(lowered, parameters, hides_nan(_build(lowered, parameters), parameters))
+    return _Writer(parameters, dialect).function(lowered, hides_nan(lowered, parameters))
 
 
-def hides_nan(kernel: Kernel, parameters: Sequence[str]) -> tuple[bool, ...]:
-    """For each output of a kernel, whether it is a number where x is NaN."""
-    probe = torch.full((1,), math.nan, dtype=torch.float64)
-    values = kernel(probe, *(torch.ones(1, dtype=torch.float64) for _ in parameters))
-    return tuple(not bool(torch.isnan(value).all()) for value in values)
-
-
-def source(outputs: Sequence[Expr], parameters: Sequence[str], hides: Sequence[bool] = ()) -> str:
-    """The Python text of the kernel, for already lowered expressions."""
-    return _Writer(parameters).function(tuple(outputs), tuple(hides) or (False,) * len(outputs))
-
-
-def _build(outputs: tuple[Expr, ...], parameters: tuple[str, ...], hides: tuple[bool, ...] = ()) -> Kernel:
-    namespace = dict(_NAMESPACE)
-    text = source(outputs, parameters, hides)
+def _run(text: str, names: dict[str, Any], outputs: tuple[Expr, ...]) -> Callable[..., Any]:
+    namespace = dict(names)
     # The text is written by _Writer from a parsed tree: numbers, known names, rows of the table.
     exec(compile(text, f"<kernel of {outputs[0]}>", "exec"), namespace)  # noqa: S102
     return namespace["kernel"]
 
 
-# Lowering
-
-
-@lru_cache(maxsize=16384)
-def _lowered(node: Expr, parameters: tuple[str, ...]) -> Expr:
-    node = simplify(node)
-    guarded = _overflowing_products(node, parameters)
-    return _guard(node, guarded) if guarded else node
-
-
-def lower(node: Expr, parameters: Sequence[str] = ()) -> Expr:
-    """The tree as the machine evaluates it: simplified, with guarded products where they are needed."""
-    return _lowered(node, tuple(parameters))  # a function's value and its derivatives are lowered in several programs
-
-
-def _guard(node: Expr, guarded: frozenset[Expr]) -> Expr:
-    if not isinstance(node, Call):
-        return node
-    args = [_guard(arg, guarded) for arg in node.args]
-    return call("mul0" if node in guarded else node.name, *args)
+_NUMBERS = {"inf": math.inf, "nan": math.nan}
 
 
 @lru_cache(maxsize=1)
-def _samples() -> Tensor:
-    sizes = torch.logspace(-2, 4, 97, dtype=torch.float64).to(torch.float32)
-    return torch.cat([-sizes.flip(0), sizes])
+def _torch_names() -> dict[str, Any]:
+    """What the table's text may name in a torch kernel: torch, and the functions of `special`."""
+    import torch
 
+    from nonlin.expr import special
 
-def _overflowing_products(root: Expr, parameters: Sequence[str]) -> frozenset[Expr]:
-    """The products that meet 0·inf for a float32 x with |x| ≤ 1e4, parameters near 1."""
-    x = _samples()
-    values: dict[Expr, Tensor] = {}
-    found: set[Expr] = set()
-    environment = {name: torch.tensor(1.0 + 0.5 * k) for k, name in enumerate(parameters)}
-
-    def visit(node: Expr) -> Tensor:
-        if node not in values:
-            args = [visit(arg) for arg in node.args]
-            if is_call(node, "mul"):
-                values[node] = special.guarded_product(*torch.broadcast_tensors(*args))
-                if bool((torch.isnan(args[0] * args[1]) & ~torch.isnan(values[node])).any()):
-                    found.add(node)
-            else:
-                values[node] = evaluate_node(node, args, x, environment)
-        return values[node]
-
-    visit(root)
-    return frozenset(found)
-
-
-def evaluate_node(node: Expr, args: Sequence[Tensor], x: Tensor, environment: dict[str, Tensor]) -> Tensor:
-    """The value of one node from its arguments' values, without compiling the whole tree."""
-    if isinstance(node, Const):
-        return torch.tensor(node.value, dtype=x.dtype)
-    if isinstance(node, Symbol):
-        return x if node.name == "x" else environment[node.name]
-    assert isinstance(node, Call)
-    if node.name == "pi":
-        return torch.tensor(math.pi, dtype=x.dtype)
-    if node.name == "spherical_j":
-        return special.spherical_j(float(args[0]), args[1])
-    return _operation(node.operator.name)(*args).to(x.dtype)
-
-
-@lru_cache(maxsize=256)
-def _operation(name: str) -> Callable[..., Tensor]:
-    """One operator of the table as a function of tensors."""
-    code = OPERATORS[name].torch.format("a", "b", "c")
-    return eval(f"lambda a, b=None, c=None: {code}", _NAMESPACE)  # noqa: S307 - the text is a row of the table
-
-
-# Writing
+    functions = inspect.getmembers(special, inspect.isfunction)
+    return {"torch": torch, **_NUMBERS, **{name: f for name, f in functions if not name.startswith("_")}}
 
 
 class _Writer:
     """Writes one kernel: a line for each subexpression that is used more than once."""
 
-    def __init__(self, parameters: Sequence[str]):
+    def __init__(self, parameters: Sequence[str], dialect: _Dialect):
         # The user's names never reach the source: p0, p1, ... cannot clash with a keyword.
         self.parameters = {name: f"p{index}" for index, name in enumerate(parameters)}
+        self.dialect = dialect
         self.lines: list[str] = []
         self.names: dict[Expr, str] = {}
         self.uses: Counter[Expr] = Counter()
@@ -163,7 +113,7 @@ class _Writer:
             self._count(output)
         results = []
         for output, hides in zip(outputs, hides_nan, strict=True):
-            text = self._number_as_tensor(output)
+            text = self._in_full(output)
             if "x" not in output.symbols and output.symbols:
                 text = f"{text} + torch.zeros_like(x)"
             results.append(f"torch.where(x != x, x, {text})" if hides else text)
@@ -177,14 +127,15 @@ class _Writer:
             for arg in node.args:
                 self._count(arg)
 
-    def _number_as_tensor(self, node: Expr) -> str:
+    def _in_full(self, node: Expr) -> str:
+        """The code of an output, which is a tensor (an array) also where the expression is a number."""
         if isinstance(node, Const):
             return f"torch.full_like(x, {node.value!r})"
         if node == Symbol("x"):
-            return "x.clone()"  # an autograd function must not return its input
+            return self.dialect.copy  # an autograd function must not return its input
         text = self._code(node)
         if isinstance(node, Call) and node.operator.boolean:
-            return f"({text}).to(x.dtype)"
+            return self.dialect.cast.format(text)
         return text
 
     def _code(self, node: Expr) -> str:
@@ -212,22 +163,8 @@ class _Writer:
             code = self._code(arg)
             truth = isinstance(arg, Call) and arg.operator.boolean
             if truth and not (node.name == "where" and index == 0):
-                code = f"({code}).to(x.dtype)"
+                code = self.dialect.cast.format(code)
             codes.append(code)
         if node.name == "where" and all(isinstance(arg, Const) for arg in node.args[1:]):
-            codes[1] = f"x.new_full((), {codes[1]})"  # two plain numbers would lose x's dtype
+            codes[1] = self.dialect.number.format(codes[1])  # two plain numbers would lose x's dtype
         return node.operator.torch.format(*codes)
-
-
-@lru_cache(maxsize=4096)
-def fold_numbers(node: Expr) -> Expr:
-    """Every part without symbols replaced by its float64 value."""
-    if not isinstance(node, Call):
-        return node
-    args = [fold_numbers(arg) for arg in node.args]
-    if node.name == "pi":
-        return Const(math.pi)
-    if all(isinstance(arg, Const) for arg in args):
-        values = [torch.tensor(arg.value, dtype=torch.float64) for arg in args]  # type: ignore[attr-defined]
-        return Const(float(evaluate_node(call(node.name, *args), values, values[0], {})))
-    return call(node.name, *args)

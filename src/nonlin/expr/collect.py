@@ -12,9 +12,10 @@ from fractions import Fraction
 from functools import lru_cache
 
 from nonlin.expr.operators import MAX_EXPONENT
-from nonlin.expr.text import to_text
-from nonlin.expr.tree import ONE, Const, Expr, Symbol, call, is_call, substitute
+from nonlin.expr.text import to_nameless_text, to_text
+from nonlin.expr.tree import ONE, Call, Const, Expr, Symbol, call, is_call
 
+Part = tuple[Expr, float]
 Collected = dict[Expr, float]  # term -> coefficient, or base -> exponent
 NUMBER = Symbol("<number>")
 
@@ -26,15 +27,10 @@ def sort_key(node: Expr) -> tuple:
         return (0, node.value, "")
     if isinstance(node, Symbol):
         return (1, 0.0 if node.name != "x" else 1.0, node.name)
-    return (2, 0.0, _anonymous(node), to_text(node))
+    return (2, 0.0, to_nameless_text(node), to_text(node))
 
 
-@lru_cache(maxsize=65536)
-def _anonymous(node: Expr) -> str:
-    return to_text(substitute(node, {name: Symbol("_") for name in node.parameters}))
-
-
-def collect(pairs: Iterable[tuple[Expr, float]]) -> Collected:
+def collect(pairs: Iterable[Part]) -> Collected:
     """Add up what stands under one key; numbers of a product multiply."""
     total: Collected = {}
     for key, value in pairs:
@@ -46,17 +42,21 @@ def collect(pairs: Iterable[tuple[Expr, float]]) -> Collected:
                 whole = math.trunc(total[key])
                 total[key] -= whole
                 total[NUMBER] = total.get(NUMBER, 1.0) * key.value**whole
+    if 0.0 not in total.values():
+        return total
     return {key: value for key, value in total.items() if value != 0 or key is NUMBER}
 
 
-def join(parts: Iterable[tuple[Expr, float]], split: Callable) -> Collected:
+def join(parts: Iterable[Part], split: Callable) -> Collected:
     """Sum (or product) of parts, each with its factor (exponent)."""
-    pairs: list[tuple[Expr, float]] = []
+    pairs: list[Part] = []
     for part, factor in parts:
-        if split is factors_of:
-            pairs.extend(raised(factors_of(part), factor) if factor != 1 else factors_of(part))
+        if factor == 1:
+            pairs += split(part)
+        elif split is factors_of:
+            pairs += raised(factors_of(part), factor)
         else:
-            pairs.extend((term, factor * coefficient) for term, coefficient in terms_of(part))
+            pairs += [(term, factor * coefficient) for term, coefficient in terms_of(part)]
     return collect(pairs)
 
 
@@ -64,15 +64,19 @@ def merge(left: Collected, right: Collected) -> Collected:
     return collect([*left.items(), *right.items()])
 
 
-def terms_of(node: Expr) -> Iterable[tuple[Expr, float]]:
+@lru_cache(maxsize=65536)
+def terms_of(node: Expr) -> tuple[Part, ...]:
     """The terms of an already simplified expression."""
     if isinstance(node, Const):
         return ((ONE, node.value),)
     if is_call(node, "neg"):
-        return ((term, -factor) for term, factor in terms_of(node.args[0]))
-    if is_call(node, "add", "sub"):
-        sign = 1.0 if is_call(node, "add") else -1.0
-        return (*terms_of(node.args[0]), *((t, sign * c) for t, c in terms_of(node.args[1])))
+        return tuple([(term, -factor) for term, factor in terms_of(node.args[0])])
+    if is_call(node, "add"):
+        return terms_of(node.args[0]) + terms_of(node.args[1])
+    if is_call(node, "sub"):
+        return terms_of(node.args[0]) + tuple([(term, -factor) for term, factor in terms_of(node.args[1])])
+    if not is_call(node, "mul", "div", "pow", "sqrt"):
+        return ((node, 1.0),)
     factors = join(((node, 1.0),), factors_of)
     coefficient = factors.pop(NUMBER, 1.0)
     return ((assemble(factors), coefficient),)
@@ -86,27 +90,32 @@ def scaled(term: Expr, factor: float) -> Expr:
     return assemble(factors, factor)
 
 
-def factors_of(node: Expr) -> Iterable[tuple[Expr, float]]:
+@lru_cache(maxsize=65536)
+def factors_of(node: Expr) -> tuple[Part, ...]:
+    """The factors of an already simplified expression."""
     if isinstance(node, Const):
         return ((NUMBER, node.value),)
-    if is_call(node, "neg"):
-        return ((NUMBER, -1.0), *factors_of(node.args[0]))
-    if is_call(node, "mul"):
-        return (*factors_of(node.args[0]), *factors_of(node.args[1]))
-    if is_call(node, "div"):
-        return (*factors_of(node.args[0]), *raised(factors_of(node.args[1]), -1.0))
-    if is_call(node, "pow") and isinstance(node.args[1], Const):
-        exponent = node.args[1].value
+    if not isinstance(node, Call):
+        return ((node, 1.0),)
+    name, args = node.name, node.args
+    if name == "neg":
+        return ((NUMBER, -1.0), *factors_of(args[0]))
+    if name == "mul":
+        return factors_of(args[0]) + factors_of(args[1])
+    if name == "div":
+        return factors_of(args[0]) + tuple(raised(factors_of(args[1]), -1.0))
+    if name == "pow" and isinstance(args[1], Const):
+        exponent = args[1].value
         whole = exponent == int(exponent)
-        return raised(factors_of(node.args[0]), exponent) if whole else ((node.args[0], exponent),)
-    if is_call(node, "sqrt") and isinstance(node.args[0], Const) and node.args[0].value > 0:
-        return ((node.args[0], 0.5),)
+        return tuple(raised(factors_of(args[0]), exponent)) if whole else ((args[0], exponent),)
+    if name == "sqrt" and isinstance(args[0], Const) and args[0].value > 0:
+        return ((args[0], 0.5),)
     return ((node, 1.0),)
 
 
-def raised(factors: Iterable[tuple[Expr, float]], exponent: float) -> list[tuple[Expr, float]]:
+def raised(factors: Iterable[Part], exponent: float) -> list[Part]:
     """(c·aᵐ·…)ⁿ for whole n; a number that cannot be raised (0 to -1, overflow) stays a factor."""
-    powers: list[tuple[Expr, float]] = []
+    powers: list[Part] = []
     for base, power in factors:
         if base is NUMBER:
             try:

@@ -9,24 +9,29 @@ for several draws of the parameters. `IdentityIndex` finds the expression that w
 from __future__ import annotations
 
 import itertools
+import operator
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
-from nonlin.expr.codegen import evaluate_node
-from nonlin.expr.collect import sort_key
+from nonlin.expr.collect import factors_of, sort_key, terms_of
 from nonlin.expr.simplify import simplify
+from nonlin.expr.text import to_nameless_text
 from nonlin.expr.tree import Call, Const, Expr, Symbol, call, is_call, substitute, walk
+from nonlin.expr.values import evaluate_node
+
+Array = npt.NDArray[np.float64]
 
 DRAWS = 3
 TOLERANCE = 1e-9
 # Points at irregular places, dense where pre-activations lie, with both signs; no kink falls on one.
 _POINTS = 48
 _HALF = 0.0137 + 9.3 * ((np.arange(_POINTS // 2) + np.sqrt(2) / 2) / (_POINTS // 2)) ** 1.7
-_X = torch.tensor(np.sort(np.concatenate([-_HALF * 1.0171, _HALF])))  # (points,)
+_X = np.sort(np.concatenate([-_HALF * 1.0171, _HALF]))  # (points,)
+_INSIDE = np.abs(_X) <= 3.0
 
 
 # Normal form
@@ -40,7 +45,7 @@ def canonical(node: Expr) -> Expr:
     """
     node = simplify(node)
     for _ in range(8):
-        absorbed = simplify(_absorb(node, _private(node)))
+        absorbed = simplify(_absorb(node, _private(node)))  # also where nothing is absorbed: a few want two passes
         if absorbed == node:
             break
         node = absorbed
@@ -52,29 +57,59 @@ def _rename(node: Expr) -> Expr:
     if not names:
         return node
     # Symmetric functions meet their parameters in any order: the smallest text wins.
-    orders = itertools.permutations(names) if len(names) <= 3 else [names]
-    candidates = [
-        simplify(substitute(node, {name: Symbol(f"p{i}") for i, name in enumerate(order)})) for order in orders
-    ]
-    return min(candidates, key=sort_key)
+    if len(names) in (2, 3) and _has_twins(node):
+        return min((simplify(_named(node, order)) for order in itertools.permutations(names)), key=sort_key)
+    # Names decide the order of twins alone, so without them the tree keeps its form, and the names given in order
+    # of appearance make the smallest text.
+    renamed = _named(node, names)
+    return simplify(renamed) if len(names) > 3 else renamed
+
+
+def _named(node: Expr, order: Sequence[str]) -> Expr:
+    return substitute(node, {name: Symbol(f"p{i}") for i, name in enumerate(order)})
+
+
+@lru_cache(maxsize=65536)
+def _has_twins(node: Expr) -> bool:
+    """Whether a sum, a product or a symmetric function in it has two parts that differ in parameters' names alone."""
+    if not isinstance(node, Call) or len(node.symbols) - ("x" in node.symbols) < 2:
+        return False
+    if is_call(node, "add", "sub", "neg"):
+        parts = [part for part, _ in terms_of(node)]
+    elif is_call(node, "mul", "div", "pow"):
+        parts = [part for part, _ in factors_of(node)]
+    else:
+        parts = list(node.args) if node.operator.commutative else []
+    if len({to_nameless_text(part) for part in parts}) < len(parts):
+        return True
+    return any(_has_twins(arg) for arg in node.args)
 
 
 def _private(node: Expr) -> frozenset[str]:
     """Parameters that occur once: nothing else in the function depends on them."""
+    if not node.parameters:
+        return frozenset()
     counts = Counter(part.name for part in walk(node) if isinstance(part, Symbol))
     return frozenset(name for name, count in counts.items() if count == 1 and name != "x")
 
 
 def _absorb(node: Expr, private: frozenset[str]) -> Expr:
-    """Replace each largest part without x that takes every real value by one parameter in it."""
-    if not private or not isinstance(node, Call):
+    """Replace each largest part without x that takes every real value by one parameter in it.
+
+    Where there is none to replace, the very node comes back.
+    """
+    if private.isdisjoint(node.symbols) or not isinstance(node, Call):
         return node
     if "x" not in node.symbols:
         return Symbol(owner) if (owner := _onto(node, private)) else node
-    args = node.args
     if is_call(node, "add", "sub", "mul", "div", "neg"):
         return _absorb_chain(node, private)
-    return call(node.name, *(_absorb(arg, private) for arg in args))
+    args = [_absorb(arg, private) for arg in node.args]
+    return node if _unchanged(args, node.args) else call(node.name, *args)
+
+
+def _unchanged(after: Sequence[Expr], before: Sequence[Expr]) -> bool:
+    return all(map(operator.is_, after, before))
 
 
 def _absorb_chain(node: Call, private: frozenset[str]) -> Expr:
@@ -85,8 +120,12 @@ def _absorb_chain(node: Call, private: frozenset[str]) -> Expr:
     owner = next((name for part, _ in fixed if (name := _onto(part, private))), None)
     if owner and not additive and any(not sign and _onto(part, private) == owner for part, sign in fixed):
         owner = None  # x/beta is not onto: 1/beta is never 0
-    moving = [(_absorb(part, private), sign) for part, sign in parts if "x" in part.symbols]
+    moving = [(part, sign) for part, sign in parts if "x" in part.symbols]
+    absorbed = [_absorb(part, private) for part, _ in moving]
     kept = [(Symbol(owner), True)] if owner else fixed
+    if kept == fixed and _unchanged(absorbed, [part for part, _ in moving]):
+        return node
+    moving = [(part, sign) for part, (_, sign) in zip(absorbed, moving, strict=True)]
     result: Expr = Const(0.0 if additive else 1.0)
     for part, sign in [*kept, *moving]:
         result = call(("add" if sign else "sub") if additive else ("mul" if sign else "div"), result, part)
@@ -133,25 +172,32 @@ class _Grid:
     """Values of expressions on the fixed points, remembered by subexpression."""
 
     def __init__(self) -> None:
-        self.values: dict[Expr, Tensor] = {}
+        self.values: dict[Expr, Array] = {}
 
-    def value(self, node: Expr) -> Tensor:
-        """Values of shape (draws, points), broadcast; parameters must be called p0, p1, ..."""
-        if node not in self.values:
-            if len(self.values) > 50_000:
-                self.values.clear()
-            args = [self.value(arg) for arg in node.args]
-            self.values[node] = evaluate_node(node, args, _X, _PARAMETER_DRAWS)
-        return self.values[node]
+    def value(self, node: Expr) -> Array:
+        """Values of shape (draws, points); parameters must be called p0, p1, ..."""
+        if len(self.values) > 50_000:
+            self.values.clear()
+        values = np.empty((DRAWS, len(_X)))
+        with np.errstate(all="ignore"):
+            values[:] = self._value(node)
+        return values
+
+    def _value(self, node: Expr) -> Array:
+        found = self.values.get(node)
+        if found is None:
+            args = [self._value(arg) for arg in node.args]
+            found = self.values[node] = evaluate_node(node, args, _X, _PARAMETER_DRAWS)
+        return found
 
 
-class _ParameterDraws(dict[str, Tensor]):
+class _ParameterDraws(dict[str, Array]):
     """Generic values with both signs for p0, p1, ..., each of shape (draws, 1)."""
 
-    def __missing__(self, name: str) -> Tensor:
+    def __missing__(self, name: str) -> Array:
         generator = np.random.default_rng([20171016, int(name.removeprefix("p"))])
         sizes = generator.uniform(0.35, 1.9, DRAWS) * np.array([1.0, 1.0, -1.0])
-        self[name] = torch.tensor(sizes).reshape(DRAWS, 1)
+        self[name] = sizes.reshape(DRAWS, 1)
         return self[name]
 
 
@@ -160,18 +206,22 @@ _GRID = _Grid()
 
 
 @lru_cache(maxsize=16384)
-def fingerprint(node: Expr) -> np.ndarray:
+def fingerprint(node: Expr) -> Array:
     """Compressed float64 values of a canonical expression, shape (draws·points,).
 
     asinh compresses the range, so that one absolute tolerance compares small and huge values; values
     that are not finite become sentinels.
     """
-    values = _GRID.value(node).expand(DRAWS, len(_X)).reshape(-1)
-    compressed = torch.asinh(values)
-    compressed = torch.nan_to_num(compressed, nan=1e4, posinf=2e4, neginf=-2e4)
-    marks = compressed.numpy()
+    marks = np.arcsinh(_GRID.value(node)).reshape(-1)
+    if not np.isfinite(marks).all():
+        marks = np.nan_to_num(marks, nan=1e4, posinf=2e4, neginf=-2e4)
     marks.flags.writeable = False  # remembered
     return marks
+
+
+def _equal(one: Array, other: Array) -> bool:
+    """Whether two fingerprints agree to `TOLERANCE`, relative and absolute."""
+    return bool((np.abs(one - other) <= TOLERANCE + TOLERANCE * np.abs(other)).all())
 
 
 class IdentityIndex:
@@ -183,7 +233,7 @@ class IdentityIndex:
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}  # canonical text -> key
-        self._buckets: dict[int, list[tuple[np.ndarray, str, int]]] = {}
+        self._buckets: dict[int, list[tuple[Array, str, int]]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
@@ -204,7 +254,7 @@ class IdentityIndex:
         self._buckets.setdefault(bucket, []).append((marks, key, len(form.parameters)))
         return key, True
 
-    def _lookup(self, form: Expr) -> tuple[str | None, np.ndarray, int]:
+    def _lookup(self, form: Expr) -> tuple[str | None, Array, int]:
         text = str(form)
         if text in self._texts:
             return self._texts[text], np.empty(0), 0
@@ -213,7 +263,7 @@ class IdentityIndex:
         bucket = round(projection / 1e-5)
         for near in (bucket, bucket - 1, bucket + 1):
             for other, key, parameters in self._buckets.get(near, ()):
-                if parameters == len(form.parameters) and np.allclose(marks, other, rtol=TOLERANCE, atol=TOLERANCE):
+                if parameters == len(form.parameters) and _equal(marks, other):
                     return key, marks, bucket
         return None, marks, bucket
 
@@ -228,7 +278,7 @@ def same_function(left: Expr, right: Expr) -> bool:
         return True
     if len(a.parameters) != len(b.parameters):
         return False
-    return bool(np.allclose(fingerprint(a), fingerprint(b), rtol=TOLERANCE, atol=TOLERANCE))
+    return _equal(fingerprint(a), fingerprint(b))
 
 
 # Kinds
@@ -240,19 +290,20 @@ def kind(node: Expr) -> str:
 
     Judged by float64 values at the fixed points inside |x| ≤ 3, for every draw of the parameters.
     """
-    form = canonical(node)
-    inside = (_X.abs() <= 3.0).expand(DRAWS, len(_X))
-    values = _GRID.value(form).expand(DRAWS, len(_X))[inside].reshape(DRAWS, -1)
-    if not bool(torch.isfinite(values).all(dim=1).any()):
+    values = _GRID.value(canonical(node))[:, _INSIDE]
+    finite = np.isfinite(values)
+    if not finite.all(axis=1).any() or not finite[0].all():
         return "undefined"
-    if not bool(torch.isfinite(values[0]).all()):
-        return "undefined"
-    scale = values.abs().amax(dim=1, keepdim=True) + 1e-300
-    if bool(((values - values[:, :1]).abs() <= 1e-12 * scale).all()):
+    with np.errstate(all="ignore"):
+        return _kind_of(values)
+
+
+def _kind_of(values: Array) -> str:
+    """The kind of a function that is finite for the first draw; values of shape (draws, points inside)."""
+    scale = np.abs(values).max(axis=1, keepdims=True) + 1e-300
+    if (np.abs(values - values[:, :1]) <= 1e-12 * scale).all():
         return "constant"
-    x = _X[_X.abs() <= 3.0]
+    x = _X[_INSIDE]
     slope = (values[:, -1:] - values[:, :1]) / (x[-1] - x[0])
     line = values[:, :1] + slope * (x - x[0])
-    if bool(((values - line).abs() <= 1e-10 * scale).all()):
-        return "affine"
-    return "ordinary"
+    return "affine" if (np.abs(values - line) <= 1e-10 * scale).all() else "ordinary"

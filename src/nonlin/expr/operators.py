@@ -50,10 +50,10 @@ class Operator:
     boolean: bool = False
     commutative: bool = False
     formula: str | None = field(default=None, repr=False)
+    arity: int = field(init=False, repr=False)
 
-    @property
-    def arity(self) -> int:
-        return len(self.partials)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arity", len(self.partials))
 
     # An operator is its row: it compares, hashes and pickles by name.
     def __hash__(self) -> int:

@@ -26,7 +26,7 @@ from nonlin.expr.collect import (
     sort_key,
     terms_of,
 )
-from nonlin.expr.operators import EVEN, MAX_EXPONENT
+from nonlin.expr.operators import EVEN, MAX_EXPONENT, OPERATORS
 from nonlin.expr.parse import parse
 from nonlin.expr.tree import ONE, ZERO, Call, Const, Expr, Symbol, call, is_call, substitute
 
@@ -38,9 +38,9 @@ def simplify(node: Expr) -> Expr:
     """The normal form of `node`."""
     if not isinstance(node, Call):
         return node
-    args = tuple(simplify(arg) for arg in node.args)
+    args = tuple([simplify(arg) for arg in node.args])
     name = node.name
-    if all(isinstance(arg, Const) for arg in args):
+    if all(type(arg) is Const for arg in args):
         if (folded := _fold(node, args)) is not None:
             return folded
     if name in ("add", "sub"):
@@ -61,33 +61,35 @@ def simplify(node: Expr) -> Expr:
 # Numbers
 
 
+_ARITHMETIC: dict[str, Callable[..., float]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b, "pow": lambda a, b: a**b if b == int(b) else math.nan,
+    "neg": lambda a: -a, "abs": abs, "max": max, "min": min, "relu": lambda a: max(a, 0.0),
+    "lt": lambda a, b: float(a < b), "le": lambda a, b: float(a <= b),
+    "gt": lambda a, b: float(a > b), "ge": lambda a, b: float(a >= b), "floor": math.floor,
+    "where": lambda c, a, b: a if c else b, "clip": lambda a, b, c: min(max(a, b), c),
+    "sign": lambda a: float((a > 0) - (a < 0)),
+    "heaviside": lambda a, b: 1.0 if a > 0 else 0.0 if a < 0 else b,
+}  # fmt: skip
+_AT_ZERO = {
+    "exp": 1, "expm1": 0, "log1p": 0, "sqrt": 0, "sigmoid": 0.5, "sin": 0, "cos": 1, "tan": 0,
+    "asin": 0, "atan": 0, "sinc": 1, "sinh": 0, "cosh": 1, "tanh": 0, "sech": 1, "asinh": 0,
+    "atanh": 0, "erf": 0, "erfc": 1, "Phi": 0.5,
+}  # fmt: skip
+
+
 def _fold(node: Call, args: tuple[Expr, ...]) -> Expr | None:
     """The value of arithmetic on numbers, and of a function where it is a short number: cos(0) -> 1."""
     values = [arg.value for arg in args]  # type: ignore[attr-defined]
-    arithmetic: dict[str, Callable[..., float]] = {
-        "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
-        "div": lambda a, b: a / b, "pow": lambda a, b: a**b if b == int(b) else math.nan,
-        "neg": lambda a: -a, "abs": abs, "max": max, "min": min, "relu": lambda a: max(a, 0.0),
-        "lt": lambda a, b: float(a < b), "le": lambda a, b: float(a <= b),
-        "gt": lambda a, b: float(a > b), "ge": lambda a, b: float(a >= b), "floor": math.floor,
-        "where": lambda c, a, b: a if c else b, "clip": lambda a, b, c: min(max(a, b), c),
-        "sign": lambda a: float((a > 0) - (a < 0)),
-        "heaviside": lambda a, b: 1.0 if a > 0 else 0.0 if a < 0 else b,
-    }  # fmt: skip
-    if node.name in arithmetic:
+    if node.name in _ARITHMETIC:
         try:
-            value = arithmetic[node.name](*values)
+            value = _ARITHMETIC[node.name](*values)
         except (ArithmeticError, ValueError):
             return None
         ok = isinstance(value, float | int) and math.isfinite(value)
         return Const(value) if ok else None
-    at_zero = {
-        "exp": 1, "expm1": 0, "log1p": 0, "sqrt": 0, "sigmoid": 0.5, "sin": 0, "cos": 1, "tan": 0,
-        "asin": 0, "atan": 0, "sinc": 1, "sinh": 0, "cosh": 1, "tanh": 0, "sech": 1, "asinh": 0,
-        "atanh": 0, "erf": 0, "erfc": 1, "Phi": 0.5,
-    }  # fmt: skip
-    if values == [0.0] and node.name in at_zero:
-        return Const(at_zero[node.name])
+    if values == [0.0] and node.name in _AT_ZERO:
+        return Const(_AT_ZERO[node.name])
     if node.name == "log" and values == [1.0]:
         return ZERO
     if node.name == "sqrt" and values[0] >= 0 and math.sqrt(values[0]) == int(math.sqrt(values[0])):
@@ -99,7 +101,7 @@ def _fold(node: Call, args: tuple[Expr, ...]) -> Expr | None:
 
 
 def _sum(terms: Collected) -> Expr:
-    terms = _rewrite_pairs(terms, _sum_rules(), terms_of)
+    terms = _rewrite_pairs(terms, _sum_rules, terms_of)
     terms = {term: factor for term, factor in terms.items() if factor != 0}
     if not terms:
         return ZERO
@@ -145,7 +147,7 @@ def _product(factors: Collected) -> Expr:
                     exponent = -factors.pop(base)
                     factors = merge(factors, dict(raised(factors_of(inverse), exponent)))
                     break
-    factors = _rewrite_pairs(factors, _product_rules(), factors_of)
+    factors = _rewrite_pairs(factors, _product_rules, factors_of)
     coefficient *= factors.pop(NUMBER, 1.0)
     factors = {base: exponent for base, exponent in factors.items() if exponent != 0}
     if len(factors) == 1 and coefficient != 1:
@@ -196,7 +198,7 @@ def _function(node: Call | Expr) -> Expr:
             return _product(merge({NUMBER: abs(size)}, {_function(call(node.name, rest)): 1.0}))
     if node.name in ("spherical_j",) and node.args[0] == ZERO:
         return _function(call("sinc", node.args[1]))
-    for pattern, replacement in _whole_rules(node.name):
+    for pattern, replacement in _whole_rules(node.name, tuple([_head(arg) for arg in node.args])):
         if (bound := match(pattern, node, {})) is not None:
             return simplify(substitute(replacement, bound))
     return node
@@ -240,10 +242,11 @@ def match(pattern: Expr, node: Expr, bound: Bindings) -> Bindings | None:
     return None
 
 
-PairRule = tuple[Expr, float, Expr, float, Expr]
+PairRule = tuple[Call, float, Expr, float, Expr]
+PairRules = Callable[[], tuple[PairRule, ...]]
 
 
-def _rewrite_pairs(parts: Collected, pair_rules: tuple[PairRule, ...], split: Callable) -> Collected:
+def _rewrite_pairs(parts: Collected, pair_rules: PairRules, split: Callable) -> Collected:
     """Replace two terms (factors) whose weights are in a rule's ratio, until no rule applies."""
     for _ in range(MAX_PASSES):
         if len(parts) < 2:
@@ -258,12 +261,11 @@ def _rewrite_pairs(parts: Collected, pair_rules: tuple[PairRule, ...], split: Ca
     return parts
 
 
-def _pair_matches(parts: Collected, pair_rules: tuple[PairRule, ...]):
-    for left, left_weight, right, right_weight, result in pair_rules:
+def _pair_matches(parts: Collected, pair_rules: PairRules):
+    present = frozenset([_head(part) for part in parts])
+    for left, left_weight, right, right_weight, result in _applicable(pair_rules, present):
         for first in parts:
-            if isinstance(left, Call) and not is_call(first, left.name):  # most often; spares a call
-                continue
-            if first is NUMBER or (bound := match(left, first, {})) is None:
+            if not is_call(first, left.name) or (bound := match(left, first, {})) is None:
                 continue
             weight = parts[first] / left_weight
             for second in parts:
@@ -273,11 +275,30 @@ def _pair_matches(parts: Collected, pair_rules: tuple[PairRule, ...]):
                     yield first, second, simplify(substitute(result, both)), weight
 
 
-@lru_cache(maxsize=256)
-def _whole_rules(name: str) -> tuple[tuple[Expr, Expr], ...]:
-    """Those for calls of one operator."""
+def _head(part: Expr) -> str:
+    """What a pattern must agree with first: the operator, "1", or nothing in particular."""
+    return part.name if isinstance(part, Call) else "1" if part == ONE else ""
+
+
+@lru_cache(maxsize=4096)
+def _applicable(pair_rules: PairRules, present: frozenset[str]) -> tuple[PairRule, ...]:
+    """The rules whose two parts can be among parts with these heads: most often none."""
+    return tuple(rule for rule in pair_rules() if rule[0].name in present and _head(rule[2]) in present | {""})
+
+
+@lru_cache(maxsize=4096)
+def _whole_rules(name: str, heads: tuple[str, ...]) -> tuple[tuple[Expr, Expr], ...]:
+    """Those for calls of one operator with such arguments: most often none."""
+
+    def fits(pattern: Expr) -> bool:
+        needed = [_head(arg) if isinstance(arg, Call) and arg.name != "neg" else "" for arg in pattern.args]
+        orders = (heads, heads[::-1]) if OPERATORS[name].commutative else (heads,)
+        return any(
+            all(want in ("", head) for want, head in zip(needed, order, strict=True)) for order in orders
+        )  # fmt: skip
+
     compiled = ((parse(left), parse(right)) for left, right in rules.WHOLE)
-    return tuple((pattern, replacement) for pattern, replacement in compiled if is_call(pattern, name))
+    return tuple(rule for rule in compiled if is_call(rule[0], name) and fits(rule[0]))
 
 
 @lru_cache(maxsize=1)
@@ -293,6 +314,7 @@ def _pair_rules(table: tuple[tuple[str, str], ...], split: Callable) -> tuple[Pa
         (first, first_weight), (second, second_weight) = parts
         if not isinstance(first, Call):  # start from the side that says most
             (first, first_weight), (second, second_weight) = parts[::-1]
+        assert isinstance(first, Call)
         compiled.append((first, first_weight, second, second_weight, parse(right)))
     return tuple(compiled)
 

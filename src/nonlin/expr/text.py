@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from nonlin.expr.operators import ATOM, COMPARISON, POWER, PRODUCT, UNARY
@@ -27,34 +28,46 @@ def precedence(node: Expr) -> int:
     return ATOM
 
 
-def _wrap(node: Expr, lowest: int) -> str:
-    text = to_text(node)
-    return text if precedence(node) >= lowest else f"({text})"
-
-
 @lru_cache(maxsize=65536)
 def to_text(node: Expr) -> str:
     """The formula of a tree, with the fewest parentheses that keep its shape."""
-    if isinstance(node, Const):
-        return number(node.value)
     if isinstance(node, Symbol):
         return node.name
+    return _written(node, to_text)
+
+
+@lru_cache(maxsize=65536)
+def to_nameless_text(node: Expr) -> str:
+    """The same with every parameter called _."""
+    if isinstance(node, Symbol):
+        return "x" if node.name == "x" else "_"
+    return _written(node, to_nameless_text) if node.symbols not in ((), ("x",)) else to_text(node)
+
+
+def _written(node: Expr, write: Callable[[Expr], str]) -> str:
+    """A number or a call, its arguments written by `write`."""
+    if isinstance(node, Const):
+        return number(node.value)
     assert isinstance(node, Call)
     row = node.operator
+
+    def wrap(node: Expr, lowest: int) -> str:
+        return write(node) if precedence(node) >= lowest else f"({write(node)})"
+
     if row.name == "neg":
-        return f"-{_wrap(node.args[0], UNARY)}"
+        return f"-{wrap(node.args[0], UNARY)}"
     if row.name == "pow":
-        return f"{_wrap(node.args[0], ATOM)}**{_wrap(node.args[1], UNARY)}"
+        return f"{wrap(node.args[0], ATOM)}**{wrap(node.args[1], UNARY)}"
     if row.symbol or row.name == "mul0":
         own = precedence(node)
         left_lowest = own + 1 if row.precedence == COMPARISON else own  # no chains: (a < b) < c
         symbol = row.symbol or "*"
         gap = " " if symbol in _SPACED else ""
-        left, right = _wrap(node.args[0], left_lowest), _wrap(node.args[1], own + 1)
+        left, right = wrap(node.args[0], left_lowest), wrap(node.args[1], own + 1)
         return f"{left}{gap}{symbol}{gap}{right}"
     if row.arity == 0:
         return row.name
-    return f"{row.name}({', '.join(map(to_text, node.args))})"
+    return f"{row.name}({', '.join(map(write, node.args))})"
 
 
 def to_latex(node: Expr) -> str:

@@ -8,15 +8,23 @@ and never change.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 
 from nonlin.expr.operators import OPERATORS, Operator
 
 
 class Expr:
-    """A node. Arithmetic on nodes builds larger trees: ``X * sigmoid`` style code stays readable."""
+    """A node. Arithmetic on nodes builds larger trees: ``X * sigmoid`` style code stays readable.
 
-    args: tuple[Expr, ...] = ()
+    Attributes
+    ----------
+    args : the arguments of a call; empty for numbers and symbols
+    symbols : names of all symbols in it, in order of first appearance from left to right
+    """
+
+    __slots__ = ("_hash", "symbols")
+
+    args: tuple[Expr, ...]
+    symbols: tuple[str, ...]
     _hash: int
 
     def __hash__(self) -> int:
@@ -63,15 +71,6 @@ class Expr:
     def __neg__(self) -> Expr:
         return call("neg", self)
 
-    @cached_property
-    def symbols(self) -> tuple[str, ...]:
-        """Names of all symbols, in order of first appearance from left to right."""
-        seen: dict[str, None] = {}
-        for node in walk(self):
-            if isinstance(node, Symbol):
-                seen.setdefault(node.name)
-        return tuple(seen)
-
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of all symbols but x, in order of first appearance."""
@@ -80,15 +79,23 @@ class Expr:
 
 Operand = Expr | float | int
 
+# Nodes refuse assignment; their makers fill the slots past that.
+_set = object.__setattr__
+
 
 class Const(Expr):
     """A finite number."""
 
+    __slots__ = ("value",)
+
+    args = ()
     value: float
 
     def __init__(self, value: float):
         value = float(value) + 0.0  # -0.0 + 0.0 -> 0.0: one zero only
-        self.__dict__.update(value=value, _hash=hash(("const", value)))
+        _set(self, "value", value)
+        _set(self, "symbols", ())
+        _set(self, "_hash", hash(("const", value)))
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Const) and other.value == self.value)
@@ -102,10 +109,15 @@ class Const(Expr):
 class Symbol(Expr):
     """The pre-activation x, or a trainable parameter."""
 
+    __slots__ = ("name",)
+
+    args = ()
     name: str
 
     def __init__(self, name: str):
-        self.__dict__.update(name=name, _hash=hash(("symbol", name)))
+        _set(self, "name", name)
+        _set(self, "symbols", (name,))
+        _set(self, "_hash", hash(("symbol", name)))
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Symbol) and other.name == self.name)
@@ -119,16 +131,24 @@ class Symbol(Expr):
 class Call(Expr):
     """An operator applied to arguments. Build it with `call`."""
 
+    __slots__ = ("args", "name", "operator")
+
     operator: Operator
+    name: str
 
     def __init__(self, operator: Operator, args: tuple[Expr, ...]):
-        self.__dict__.update(operator=operator, args=args, _hash=hash((operator.name, args)))
+        name = operator.name
+        _set(self, "operator", operator)
+        _set(self, "name", name)
+        _set(self, "args", args)
+        _set(self, "symbols", _symbols_of(args))
+        _set(self, "_hash", hash((name, *[arg._hash for arg in args])))
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
             isinstance(other, Call)
             and other._hash == self._hash
-            and other.operator.name == self.operator.name
+            and other.name == self.name
             and other.args == self.args
         )
 
@@ -137,9 +157,15 @@ class Call(Expr):
     def __reduce__(self):
         return Call, (self.operator, self.args)
 
-    @property
-    def name(self) -> str:
-        return self.operator.name
+
+def _symbols_of(args: tuple[Expr, ...]) -> tuple[str, ...]:
+    if not args:
+        return ()
+    found = args[0].symbols
+    for arg in args[1:]:
+        if arg.symbols != found:
+            found += tuple([name for name in arg.symbols if name not in found])
+    return found
 
 
 X = Symbol("x")
@@ -153,17 +179,17 @@ def as_expr(value: Operand) -> Expr:
 def call(name: str, *args: Operand) -> Expr:
     """The operator called `name` applied to `args`; the negative of a number is a number."""
     operator = OPERATORS[name]
-    nodes = tuple(as_expr(arg) for arg in args)
-    if len(nodes) != operator.arity:
-        raise TypeError(f"{name} takes {operator.arity} arguments, got {len(nodes)}")
-    if name == "neg" and isinstance(nodes[0], Const):
+    if len(args) != operator.arity:
+        raise TypeError(f"{name} takes {operator.arity} arguments, got {len(args)}")
+    nodes = tuple([arg if isinstance(arg, Expr) else Const(arg) for arg in args])
+    if name == "neg" and type(nodes[0]) is Const:
         return Const(-nodes[0].value)
     return Call(operator, nodes)
 
 
 def is_call(node: Expr, *names: str) -> bool:
     """Whether `node` applies one of the operators called `names`."""
-    return isinstance(node, Call) and node.operator.name in names
+    return type(node) is Call and node.name in names
 
 
 def walk(root: Expr) -> Iterator[Expr]:
@@ -190,13 +216,14 @@ def substitute(root: Expr, values: Mapping[str, Operand]) -> Expr:
     memo: dict[Expr, Expr] = {}
 
     def visit(node: Expr) -> Expr:
-        if node not in memo:
-            if isinstance(node, Symbol):
-                memo[node] = as_expr(values[node.name]) if node.name in values else node
-            elif isinstance(node, Call):
-                memo[node] = call(node.operator.name, *(visit(arg) for arg in node.args))
-            else:
-                memo[node] = node
-        return memo[node]
+        if values.keys().isdisjoint(node.symbols):
+            return node
+        if isinstance(node, Symbol):
+            return as_expr(values[node.name])
+        found = memo.get(node)
+        if found is None:
+            assert isinstance(node, Call)
+            found = memo[node] = call(node.name, *[visit(arg) for arg in node.args])
+        return found
 
     return visit(root)

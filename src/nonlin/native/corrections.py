@@ -2,7 +2,7 @@
 
 `torch.compile`'s own code for a look-up in a table is four times as slow on a CPU as the core's, and it
 computes the function again for each of its gradients. So a compiled graph calls `torch.ops.nonlin` there,
-which breaks no graph. Graphs for export hold torch's own operators alone (see `operators_fit`).
+which breaks no graph. Graphs for export hold torch's own operators alone (see `fits`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Tensor
 
-from nonlin.native.library import FLOAT32, FLOAT64, CHermite, CTable, load
+from nonlin.native.library import FLOAT32, FLOAT64, load
+from nonlin.native.structures import CHermite, CTable
 
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
 _WIDE = {torch.float32: torch.float32, torch.float64: torch.float64,

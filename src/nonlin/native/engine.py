@@ -15,8 +15,9 @@ from typing import Literal
 import numpy as np
 
 from nonlin.errors import NonlinError
-from nonlin.native.library import FLOAT32, FLOAT64, CChild, CNetwork, load
+from nonlin.native.library import FLOAT32, FLOAT64, load
 from nonlin.native.program import Function
+from nonlin.native.structures import CChild, CNetwork
 
 LOSSES = ("cross-entropy", "mse")
 OPTIMISERS = ("sgd", "adam", "adamw")

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from nonlin.errors import NonlinError
 from nonlin.expr.codegen import compile_kernel
-from nonlin.native.library import FLOAT32, FLOAT64, CActivationCall, CProgram, Library, load
+from nonlin.native.library import FLOAT32, FLOAT64, Library, load
 from nonlin.native.program import Function, Program
+from nonlin.native.structures import CActivationCall, CProgram
 
 Functions = Function | Sequence[Function]
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}

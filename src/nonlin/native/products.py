@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from nonlin.errors import NonlinError
-from nonlin.native.library import FLOAT32, FLOAT64, CProduct, load
+from nonlin.native.library import FLOAT32, FLOAT64, load
+from nonlin.native.structures import CProduct
 
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from nonlin.errors import NonlinError
 from nonlin.expr import Call, Const, Expr, Symbol, derivative
-from nonlin.expr.codegen import fold_numbers, lower
 from nonlin.expr.expansion import expansion
+from nonlin.expr.lowering import fold_numbers, lower
 from nonlin.expr.tree import is_call
-from nonlin.native.library import CProgram, load
+from nonlin.native.library import load
+from nonlin.native.structures import CProgram
 
 # Operators that are one instruction on their arguments.
 DIRECT = {

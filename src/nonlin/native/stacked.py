@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nonlin.native.library import FLOAT32, FLOAT64, CConvolution, CNormalisation, CProduct, CStep, Library, load
+from nonlin.native.library import FLOAT32, FLOAT64, Library, load
+from nonlin.native.structures import CConvolution, CNormalisation, CProduct, CStep
 
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
 _OPTIMISERS = ("sgd", "adam", "adamw")

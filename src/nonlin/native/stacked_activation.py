@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from nonlin.expr.codegen import compile_kernel
-from nonlin.native.library import FLOAT32, FLOAT64, CActivationCall, CProgram, load
+from nonlin.native.library import FLOAT32, FLOAT64, load
 from nonlin.native.program import Function, Program
+from nonlin.native.structures import CActivationCall, CProgram
 
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
 

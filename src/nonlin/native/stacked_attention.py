@@ -7,7 +7,8 @@ import ctypes
 import torch
 from torch import Tensor
 
-from nonlin.native.library import FLOAT32, FLOAT64, CAttention, CDecisions, CWindows, Library, load
+from nonlin.native.library import FLOAT32, FLOAT64, Library, load
+from nonlin.native.structures import CAttention, CDecisions, CWindows
 
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
 _LINE = 64  # bytes: rows of shares are padded to cache lines

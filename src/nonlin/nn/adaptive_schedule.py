@@ -30,7 +30,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from nonlin.errors import NonlinError
 
 SAMPLE = 8192
-_GOLDEN = 0.6180339887498949  # (√5 − 1)/2
+_GOLDEN = 1327217885  # (√5 − 1)/2 of 2^31
 
 # In the order of their making, which is the same in all processes of a distributed run, as the exchange needs.
 _layers: weakref.WeakValueDictionary[int, Observing] = weakref.WeakValueDictionary()
@@ -180,8 +180,9 @@ def pick_rows(values: Tensor) -> Tensor:
 
 
 def _spread(count: int, size: int, like: Tensor) -> Tensor:
-    places = torch.arange(1, count + 1, device=like.device, dtype=_widest(like.device)) * _GOLDEN % 1.0
-    return (places * size).long().clamp_(max=size - 1)
+    """`count` places below `size` (or 2^32, if that is less), by whole numbers alone."""
+    parts = torch.arange(1, count + 1, device=like.device) * _GOLDEN & 0x7FFFFFFF  # of 2^31
+    return parts * min(size, 2**32) >> 31
 
 
 def _widest(device: torch.device) -> torch.dtype:
@@ -196,4 +197,5 @@ def _enrol(layer: Observing) -> None:
 
 def _after_optimizer_step(*_) -> None:
     for layer in list(_layers.values()):
-        layer.step()
+        if layer._seen:
+            layer.step()

@@ -11,7 +11,8 @@ from nonlin.tasks import TASKS
 from nonlin.tasks import task as task_by_name
 
 if TYPE_CHECKING:
-    from nonlin.run.comparison import Comparison, TaskSetting
+    from nonlin.run.comparison import Comparison
+    from nonlin.run.setting import TaskSetting
     from nonlin.run.study import Study
 
 # Works that a method section may name: (the words that call for it, BibTeX)
@@ -197,8 +198,8 @@ def search_method(study: Study) -> list[str]:
     )
     if config.halving:
         training += (
-            " Candidates whose validation loss after 25% or 50% of the epochs was in the worst third of their "
-            "predecessors' were stopped there."
+            " Candidates whose validation loss after 10% (if that is two epochs), 25% or 50% of the epochs was in the "
+            "worst third of their predecessors' were stopped there."
             + (" Outcomes counted in the order in which they came." if config.halving == "async" else "")
         )
     training += f" Training ran in {'the compiled core of nonlin' if config.engine == 'core' else 'plain PyTorch'}."

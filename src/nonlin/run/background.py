@@ -9,7 +9,7 @@ from nonlin.tasks import Task
 from nonlin.zoo import activation
 
 if TYPE_CHECKING:
-    from nonlin.run.comparison import Setting
+    from nonlin.run.setting import Setting
 
 
 def health_cards(config: Setting) -> dict[str, dict[str, Any]]:

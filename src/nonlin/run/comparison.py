@@ -1,22 +1,16 @@
-"""A comparison: activations side by side on the same tasks and seeds, everything else fixed.
-
-References
-----------
-[Ramachandran2017] P. Ramachandran, B. Zoph, Q. V. Le, "Searching for activation functions", 2017 (arXiv:1710.05941)
-"""
+"""A comparison: activations side by side on the same tasks and seeds, everything else fixed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import nn
-
 from nonlin.errors import ComparisonError, StoreError
 from nonlin.native.module import Per
+from nonlin.run.arms import arms_of, twins
+from nonlin.run.engines import ENGINES, Engine, why_torch
 from nonlin.run.executor import Executor, crew_of
 from nonlin.run.provenance import provenance
 from nonlin.run.runs import (
@@ -28,75 +22,16 @@ from nonlin.run.runs import (
     finish_comparison,
     stored_runs,
 )
-from nonlin.run.standings import Arm, By, Standing, Standings
+from nonlin.run.setting import Setting, TaskSetting, check_same, checked_rates, checked_seeds, setting_of
+from nonlin.run.standings import By, Standing, Standings
 from nonlin.run.store import Store
-from nonlin.run.study import ENGINES, LARGEST, Engine, changes, engine_for
 from nonlin.run.trainings import Trainings, Watcher
-from nonlin.strategies import space
 from nonlin.tasks import TASKS, Task, is_script, known
 from nonlin.tasks import task as task_by_name
-from nonlin.tasks.digest import data_digest, model_digest
-from nonlin.tasks.rehearsal import reference_model, rehearse
 from nonlin.zoo import Activation, activation
 
 SEEDS = 10
-_NORMALISING = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 TUNING_SEEDS = (10_001, 10_002, 10_003)  # apart from those of the final runs
-NULLS = (("linear", "x"), ("constant", "1"))
-
-
-@dataclass(frozen=True)
-class TaskSetting:
-    """A task as it was compared on: all that decides the result beside the task's own code.
-
-    `training` is its budget, `data` a checksum, `rows` the numbers of targets in the three parts, `metric`
-    "accuracy" or "R²", `engine` "torch", "core" or "cohort"; `remark` says what is doubtful about the task, if
-    anything; `model` is a checksum of how the model is built, empty in a comparison begun before there was one.
-    """
-
-    name: str
-    training: Mapping[str, Any]
-    data: str
-    rows: Mapping[str, int]
-    metric: str
-    engine: str
-    remark: str = ""
-    model: str = ""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Everything that determines a comparison's result.
-
-    `rates` are factors on each task's learning rate, tried for each arm with `tuning_seeds`; one factor is used
-    as it is.
-    """
-
-    arms: Sequence[Arm]
-    tasks: Sequence[TaskSetting]
-    seeds: Sequence[int]
-    rates: Sequence[float]
-    tuning_seeds: Sequence[int]
-    normalise: bool
-    per: Per
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> Setting:
-        """The setting that `as_dict` wrote."""
-        arms = tuple(Arm(**arm) for arm in row["arms"])
-        tasks = tuple(TaskSetting(**setting) for setting in row["tasks"])
-        return cls(**{**row, "arms": arms, "tasks": tasks})
-
-    def as_dict(self) -> dict[str, Any]:
-        values = asdict(self)
-        for setting in values["tasks"]:
-            if not setting["model"]:
-                del setting["model"]
-        return values
-
-    def without_models(self) -> Setting:
-        """As it was written before models were noted."""
-        return replace(self, tasks=tuple(replace(one, model="") for one in self.tasks))
 
 
 class Comparison:
@@ -160,7 +95,7 @@ class Comparison:
         """What can be concluded, in sentences."""
         setting = self._setting(task)
         standings = self.standings(task, by)
-        remarks = [self._at_the_edge(standings, setting), setting.remark]
+        remarks = [self._at_the_edge(standings, setting), setting.remark, *self._twice()]
         return standings.verdict(setting.metric) + [remark for remark in remarks if remark]
 
     def _at_the_edge(self, standings: Standings, setting: TaskSetting) -> str:
@@ -172,6 +107,15 @@ class Comparison:
         return (
             f"At an end of the learning rates tried, a better one may lie beyond: {', '.join(found)}." if found else ""
         )
+
+    def _twice(self) -> list[str]:
+        """Which functions were given more than once, a sentence each: a control, or an oversight."""
+        given = [arm for arm in self.config.arms if arm.role == "given" and arm.protocol == "common"]
+        acts = [Activation(arm.label, activation(arm.formula).expr, tuple(arm.initial.items())) for arm in given]
+        return [
+            f"{one.name} and {other.name} are one function, trained twice: what differs between them is chance."
+            for one, other in twins(acts)
+        ]
 
     def report(self, path: str | Path, background: bool = True, by: By = "score") -> Path:
         """Write the HTML report; returns its path.
@@ -217,7 +161,7 @@ class Comparison:
         tasks = self._tasks or [self._stored_task(setting) for setting in self.config.tasks]
         with self.store.lock(), crew_of(workers) as crew:
             for task, setting in zip(tasks, self.config.tasks, strict=True):
-                _check_same(task, setting)
+                check_same(task, setting)
             kept = None if checkpoints is None else Path(checkpoints)
             Trainings(self.store, self.id, self.config, tasks, crew, watcher, kept).run()
             finish_comparison(self.store, self.id)
@@ -259,7 +203,7 @@ def compare(
 
     Parameters
     ----------
-    activations : names, formulas or activations
+    activations : names, formulas or activations; one that is given twice is trained twice, and said to be
     task : name of a task or a `nonlin.Task`, or several
     seeds : how many, from 0 on; or the seeds themselves
     store : file that keeps everything; None for memory only. If it holds a comparison with this very
@@ -296,14 +240,14 @@ def compare(
     if engine not in ENGINES:
         raise ComparisonError(f"engine must be 'auto', 'torch', 'core' or 'cohort'; got {engine!r}.")
     factors = checked_rates(rates)
-    numbers = _checked_seeds(seeds)
-    arms = _arms(activations, protocols, nulls, numbers[0])
+    numbers = checked_seeds(seeds)
+    arms = arms_of(activations, protocols, nulls, numbers[0])
     opened = Store(store)
     widths = per == "channel" and any(arm.initial for arm in arms)
-    with crew_of(workers) as crew:  # before the data are read: the workers start meanwhile
+    with opened.unless_unused(), crew_of(workers) as crew:  # before the data are read: the workers start meanwhile
         setting = Setting(
             arms=arms,
-            tasks=tuple(_setting_of(one, engine, widths) for one in chosen),
+            tasks=tuple(setting_of(one, engine, widths) for one in chosen),
             seeds=numbers,
             rates=factors,
             tuning_seeds=TUNING_SEEDS if len(factors) > 1 else (),
@@ -312,104 +256,20 @@ def compare(
         )
         id = find_comparison(opened, setting.without_models().as_dict())
         if id is None:
-            id = add_comparison(opened, setting.as_dict(), provenance())
+            id = add_comparison(opened, setting.as_dict(), provenance(_reason(chosen, setting, engine)))
         return Comparison(opened, id, chosen).run(crew, watcher, checkpoints)
+
+
+def _reason(tasks: Sequence[Task], setting: Setting, engine: Engine) -> str:
+    """Why "auto" trains some of the tasks one by one, each reason once with the names of its tasks."""
+    names: dict[str, list[str]] = {}
+    for task, one in zip(tasks, setting.tasks, strict=True):
+        if engine == "auto" and one.engine == "torch":
+            names.setdefault(why_torch(task, setting.per, cohorts=False), []).append(task.name)
+    return "; ".join(f"{', '.join(found)} {reason}" for reason, found in names.items())
 
 
 def _with_budget(task: Task, epochs: int | None, clip_value: float | None, clip_norm: float | None) -> Task:
     given: dict[str, Any] = {"epochs": epochs, "clip_value": clip_value, "clip_norm": clip_norm}
     changed = {name: value for name, value in given.items() if value is not None}
     return replace(task, budget=replace(task.budget, **changed)) if changed else task
-
-
-def _setting_of(task: Task, engine: Engine, widths: bool) -> TaskSetting:
-    data = task.load()
-    model = reference_model(task)
-    rehearse(task, model, widths)
-    return TaskSetting(
-        name=task.name,
-        training=task.budget.as_dict(),
-        data=data_digest(data),
-        rows={name: getattr(data, name)[1].numel() for name in ("train", "validation", "test")},
-        metric="R²" if data.classes is None else "accuracy",
-        engine=engine_for(engine, task, cohorts=False),  # in a cohort the time of one arm cannot be told
-        remark=_doubt(model),
-        model=model_digest(model, task.designed_for),
-    )
-
-
-def _doubt(model: nn.Module) -> str:
-    """Normalisation without a scale of its own cannot make up for an activation's [Ramachandran2017, section 6]."""
-    for name, module in model.named_modules():
-        if isinstance(module, _NORMALISING) and not module.affine:
-            return (
-                f"{name} normalises without a trained scale (affine=False): the scale of a function cannot be made up "
-                "for after it, so that functions of another scale are at a disadvantage. Turn it on for a fair result."
-            )
-    return ""
-
-
-def _check_same(task: Task, setting: TaskSetting) -> None:
-    if changed := changes(task, setting.training, setting.data, setting.model):
-        raise ComparisonError(
-            f"{changed} of task {task.name!r} is not what this comparison was begun with; its runs could not be "
-            "compared. Use another store for the new setting, or begin a new comparison in this one."
-        )
-
-
-def checked_rates(rates: Sequence[float]) -> tuple[float, ...]:
-    """Factors on a learning rate, sorted, each once; ComparisonError unless they are numbers above 0."""
-    factors = tuple(float(factor) for factor in rates)
-    if not factors or not all(0 < factor < np.inf for factor in factors):
-        raise ComparisonError(
-            f"rates are factors on the task's learning rate, above 0, such as 0.5, 1, 2; got {list(rates)}."
-        )
-    return tuple(sorted(set(factors)))
-
-
-def _checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(seeds, int) and not isinstance(seeds, bool) and 1 <= seeds <= LARGEST:
-        return tuple(range(seeds))
-    if not isinstance(seeds, int | float | str) and seeds and len(set(seeds)) == len(seeds):
-        numbers = tuple(seeds)
-        if all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= LARGEST for n in numbers):
-            return numbers
-    raise ComparisonError(f"seeds must be a number above 0, or different whole numbers from 0 on; got {seeds!r}.")
-
-
-def _arms(given: Sequence[Activation | str], protocols: bool, nulls: bool, seed: int) -> tuple[Arm, ...]:
-    from nonlin.run.loop import random_functions
-
-    if isinstance(given, str | Activation):
-        given = [given]
-    acts = [activation(one) for one in given]
-    if not acts:
-        raise ComparisonError("no activation is given; name two or more, such as relu gelu 'x*tanh(x)'.")
-    arms: list[Arm] = []
-    for act in acts:
-        arms.append(_arm(act, arms))
-        if protocols and act.same_as("selu"):
-            arms.append(replace(arms[-1], label=f"{arms[-1].label}, own protocol", protocol="selu"))
-    if nulls:
-        taken = [arm.formula for arm in arms] + [formula for _, formula in NULLS]
-        found = random_functions(space("core-1"), seed, 1, taken)
-        rows = [*NULLS, *((f"random: {formula}", formula) for formula in found)]
-        known = [activation(arm.formula) for arm in arms]
-        for name, formula in rows:
-            null = activation(formula)
-            if not any(null.same_as(act) for act in known):
-                arms.append(replace(_arm(null, arms), label=name, name=name, role="null"))
-    return tuple(arms)
-
-
-def _arm(act: Activation, before: Sequence[Arm]) -> Arm:
-    """An arm with a label of its own: the name, with a number where the name is taken."""
-    values = ", ".join(f"{name}={value:g}" for name, value in act.initial)
-    taken = {arm.label for arm in before}
-    label = act.name
-    if label in taken and values:
-        label = f"{act.name} ({values})"
-    number = 2
-    while label in taken:
-        label, number = f"{act.name} ({number})", number + 1
-    return Arm(label, act.name, act.formula, act.parameters)

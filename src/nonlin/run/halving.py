@@ -1,13 +1,13 @@
 """Early stopping of children that are worse than most of their predecessors.
 
-A child is stopped at a rung (25% and 50% of its epochs) if its validation loss there is in the worst third of
+A child is stopped at a rung (10%, 25% and 50% of its epochs) if its validation loss there is in the worst third of
 the children that reached that rung before it: successive halving (Jamieson & Talwalkar 2016,
 arXiv:1502.07943) with a quantile of the predecessors, as in the median rule (Golovin et al. 2017, section
 3.2). The limits are fixed when the child is handed out, from the children told by then, so that the result does
 not depend on the number of workers or on their speed.
 
-Stopping earlier, or half of the children, saves more and loses good functions: those that start slowly. What
-either costs is measured by `benchmarks/halving.py`; docs/searching.md has the figures.
+Stopping after a single epoch, or half of the children, saves more and loses good functions: those that start slowly.
+What either costs is measured by `benchmarks/halving.py`; docs/searching.md has the figures.
 
 With `halving="async"` outcomes count in the order in which they come, and no worker waits for a slow child:
 asynchronous successive halving (Li et al. 2020, arXiv:1810.05934, algorithm 2, in the form that stops children instead
@@ -33,10 +33,11 @@ Rule = Literal["async"] | bool
 
 
 def rung_epochs(epochs: int) -> tuple[int, ...]:
-    """The rungs of a training of `epochs`: none for fewer than 4 epochs."""
+    """The rungs of a training of `epochs`: none for fewer than 4 epochs, and that of 10% only where it has two."""
     if epochs < 4:
         return ()
-    return tuple(sorted({max(1, round(0.25 * epochs)), max(2, round(0.5 * epochs))}))
+    early = {round(0.1 * epochs)} if round(0.1 * epochs) >= 2 else set()
+    return tuple(sorted({*early, max(1, round(0.25 * epochs)), max(2, round(0.5 * epochs))}))
 
 
 class QuantileRule:

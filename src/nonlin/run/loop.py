@@ -9,9 +9,11 @@ told in the order in which they come, which the store keeps, so that an interrup
 
 from __future__ import annotations
 
+import gc
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -42,7 +44,10 @@ SEPARATOR = ": "  # between name and formula of the activations that a user adds
 
 
 class Watcher(Protocol):
-    """Hears of a study's progress; see `nonlin.cli` for one that shows it."""
+    """Hears of a study's progress; see `nonlin.cli` for one that shows it.
+
+    One that also has ``explained(reason: str)`` hears why children are trained one by one, where they are.
+    """
 
     def counting(self, space: str) -> None:
         """The space is being enumerated, which takes a while; may be missing."""
@@ -57,6 +62,18 @@ class Watcher(Protocol):
         """A child is in the store. `total` counts all that will be trained; None until that is known."""
 
 
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Collect garbage less often: expressions make many objects and no cycles, and a fifth of the loop's time goes."""
+    before = gc.get_threshold()
+    if before[0]:  # 0: the user has turned it off
+        gc.set_threshold(max(before[0], 50_000), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 class Loop:
     """The state of one run of a study."""
 
@@ -67,6 +84,7 @@ class Loop:
         self.index = IdentityIndex()
         self.trials: list[Trial] = []  # asked, in order; trials[:told] have been told
         self.by_key: dict[str, int] = {}
+        self.exprs: dict[int, Expr] = {}  # of trials that are out
         self.unsaved: list[Trial] = []  # asked since the store was last written to
         self.told = 0
         self.state_saved, self.state_seconds = time.monotonic(), 0.0
@@ -80,6 +98,7 @@ class Loop:
         self.exhausted = False
         self.total: int | None = None  # known once the space is counted
 
+    @_rare_collections()
     def run(self) -> None:
         for role, name, formula in controls(self.space, self.config.seed, self.config.also):
             self._take(parse(formula), role, name)
@@ -172,8 +191,11 @@ class Loop:
         limits = {}
         if self.config.halving and role == "candidate":
             limits = self.rule.limits()
-        act = activation(str(expr))
-        trial = Trial(number, role, name, str(expr), key, act.parameters, limits, self.config.seed)
+        formula = str(expr)
+        # what a strategy proposes is a formula, whose parameters begin at 1; a control may be a known name's
+        initial = dict.fromkeys(expr.parameters, 1.0) if role == "candidate" else activation(formula).parameters
+        trial = Trial(number, role, name, formula, key, initial, limits, self.config.seed)
+        self.exprs[number] = expr
         self.unsaved.append(trial)
         self.stored[number] = trial
         self._append(trial)
@@ -230,7 +252,8 @@ class Loop:
     def _tell(self) -> None:
         """Tell the strategy the next outcome."""
         trial = self._next()
-        self.strategy.tell(parse(trial.formula), trial.score, trial.loss)
+        expr = self.exprs.pop(trial.number, None) or parse(trial.formula)
+        self.strategy.tell(expr, trial.score, trial.loss)
         self.rule.tell(trial)
         self.told += 1
         if time.monotonic() - self.state_saved > self.state_seconds / STATE_SHARE:

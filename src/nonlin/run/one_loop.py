@@ -25,12 +25,13 @@ from typing import Any, Protocol
 import nonlin
 from nonlin.errors import ComparisonError, ExportError
 from nonlin.exporters import TARGETS, export
-from nonlin.run.comparison import Comparison, checked_rates
+from nonlin.run.comparison import Comparison
 from nonlin.run.executor import check_workers
 from nonlin.run.finalists import BASELINES, RATES, confirm, finalists
 from nonlin.run.finalists import transfer as transfer_study
 from nonlin.run.judgement import Judgement, best_of, judge
 from nonlin.run.loop import Watcher as SearchWatcher
+from nonlin.run.setting import checked_rates
 from nonlin.run.statistics import seed_count
 from nonlin.run.study import LARGEST, Study, checked_choices, search
 from nonlin.run.trainings import Watcher as RunWatcher
@@ -211,7 +212,8 @@ def pipeline(
     _check(chosen, others, top, seeds, transfer_seeds, rates, baselines, to)
     check_workers(workers)
     where = checked_choices(space, strategy, budget, seed)
-    rehearse(chosen, reference_model(chosen), widths=where.per != "tensor")
+    for one in (chosen, *others):  # the others too: hours may pass before their stage begins
+        rehearse(one, reference_model(one), widths=where.per != "tensor")
     place = _folder(chosen, folder)
     store, eyes = place / STORE, watcher or _Unwatched()
     with eyes.search() as searching:

@@ -11,12 +11,12 @@ from typing import Any
 import nonlin
 
 
-def provenance() -> dict[str, Any]:
-    """Versions, git commit of the source (if it is a checkout), machine and core count."""
+def provenance(engine_reason: str = "") -> dict[str, Any]:
+    """Versions, git commit of the source (if it is a checkout), machine and core count; and why this engine trains."""
     import numpy
     import torch
 
-    return {
+    found = {
         "nonlin": nonlin.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
@@ -26,6 +26,7 @@ def provenance() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
     }
+    return {**found, "engine_reason": engine_reason} if engine_reason else found
 
 
 def _commit() -> str:

@@ -112,6 +112,7 @@ class Trial(Row):
         return (order, -self.epochs if order == 1 else 0, -score, loss, self.number)
 
 
+_HOLDERS = ("studies", "comparisons")
 _JSON = ("initial", "rungs", "curves", "parameters")
 _COLUMNS = tuple(item.name for item in fields(Trial))
 OUTCOMES = ("status", "score", "loss", "epochs", "seconds", "curves", "parameters", "error")
@@ -131,6 +132,7 @@ class Store:
     def __init__(self, path: str | Path | None, create: bool = True):
         self.path = None if path is None else Path(path)
         self.label = ":memory:" if self.path is None else str(self.path)
+        self._new = self.path is not None and not self.path.exists()
         if self.path is not None:
             self._check_file(create)
         with self.errors("open"):
@@ -191,6 +193,24 @@ class Store:
             }
             remedy = next((text for word, text in remedies.items() if word in str(error)), "")
             raise StoreError(f"cannot {action} the store {self.label}: {error}. {remedy}".strip()) from None
+
+    @contextmanager
+    def unless_unused(self) -> Iterator[None]:
+        """Where an error ends the block before anything was written, a file that is new is removed again."""
+        try:
+            yield
+        except BaseException:
+            if self._new and self.path is not None and self._is_empty():
+                self.close()
+                for ending in ("", "-wal", "-shm"):
+                    self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+            raise
+
+    def _is_empty(self) -> bool:
+        try:
+            return not any(self.db.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in _HOLDERS)
+        except sqlite3.Error:  # it cannot be told: another process made it its own, or the disk is gone
+            return False
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -316,9 +336,13 @@ class Store:
 def _encode(trial: Trial, names: tuple[str, ...]) -> list[Any]:
     values = [getattr(trial, name) for name in names]
     return [
-        json.dumps(value) if name in _JSON else None if isinstance(value, float) and math.isnan(value) else value
+        _json(value) if name in _JSON else None if isinstance(value, float) and math.isnan(value) else value
         for name, value in zip(names, values, strict=True)
     ]
+
+
+def _json(value: dict[Any, Any]) -> str:
+    return json.dumps(value) if value else "{}"  # most are empty, and there are four for each trial
 
 
 def _decode(row: sqlite3.Row) -> Trial:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from nonlin import native
 from nonlin.errors import NonlinError, SearchError, StoreError
 from nonlin.native.module import Per
+from nonlin.run.engines import ENGINES, Engine, engine_for, say_why, why_torch
 from nonlin.run.executor import Executor, crew_of
 from nonlin.run.halving import Rule, checked
 from nonlin.run.loop import SEPARATOR, WINDOW, Loop, Watcher
@@ -25,12 +25,8 @@ from nonlin.tasks import task as task_by_name
 from nonlin.tasks.digest import data_digest, model_digest
 from nonlin.tasks.rehearsal import reference_model, rehearse
 from nonlin.train import obstacle
-from nonlin.train.cohort import obstacle as cohort_obstacle
-from nonlin.train.cohort import pays
 from nonlin.zoo import activation
 
-Engine = Literal["auto", "torch", "core", "cohort"]
-ENGINES = ("auto", "torch", "core", "cohort")
 LARGEST = 2**31 - 1  # of a seed or a budget
 
 
@@ -177,6 +173,7 @@ class Study:
         self._check_same_task(task)
         with self.store.lock(), crew_of(workers, address) as crew:
             crew.begin(task)
+            say_why(watcher, self.provenance)
             Loop(self, task, crew, watcher).run()
             self.store.finish(self.id)
         return self
@@ -227,9 +224,9 @@ def search(
     store : file that keeps everything; None for memory only. If it holds a study with this very
         configuration, that study is continued, or returned if it is finished
     workers : processes on this machine; 0 trains in this process. Or what `nonlin.run.start` returned
-    halving : stop children that are in the worst third of their predecessors at 25% or 50% of the epochs. With "async"
-        outcomes count in the order in which they come, and no worker waits for a slow child; then the result depends
-        on that order, and is repeated by the same store only
+    halving : stop children that are in the worst third of their predecessors at 10%, 25% or 50% of the epochs. With
+        "async" outcomes count in the order in which they come, and no worker waits for a slow child; then the result
+        depends on that order, and is repeated by the same store only
     normalise : scale each child's initial weights by its own function's gain
     per : trainable parameters per "channel" or per "tensor"; None for what the space says, else per channel
     engine : "torch" for the plain reference, "core" for the compiled core (multilayer perceptrons), "cohort" for
@@ -256,7 +253,10 @@ def search(
         raise SearchError(f"engine must be 'auto', 'torch', 'core' or 'cohort'; got {engine!r}.")
     added = [f"{act.name}{SEPARATOR}{act.formula}" for act in map(activation, also)]
     opened = Store(store)
-    with crew_of(workers, address) as crew:  # before the data is read: the workers start meanwhile
+    with (
+        opened.unless_unused(),
+        crew_of(workers, address) as crew,
+    ):  # before the data is read: the workers start meanwhile
         data, model = chosen.load(), reference_model(chosen)
         rehearse(chosen, model, widths=per == "channel")
         config = Config(
@@ -281,9 +281,11 @@ def search(
         found = opened.find_study(config.as_dict())
         if found is None:  # one that was begun before the model was noted
             found = opened.find_study(replace(config, model="").as_dict())
-        id = opened.add_study(config.as_dict(), provenance()) if found is None else found
+        if found is None:
+            reason = why_torch(chosen, per) if engine == "auto" and config.engine == "torch" else ""
+            found = opened.add_study(config.as_dict(), provenance(reason))
         own = None if isinstance(strategy, str) else strategy
-        return Study(opened, id, chosen, own).run(crew, watcher)
+        return Study(opened, found, chosen, own).run(crew, watcher)
 
 
 def checked_choices(
@@ -330,29 +332,3 @@ def _is_built_in(where: Space) -> bool:
         return not where.name.endswith(".toml") and space_by_name(where.name) == where
     except NonlinError:
         return False
-
-
-def engine_for(wanted: Engine, task: Task, per: Per = "channel", cohorts: bool = True) -> str:
-    """The engine that trains `task`: what is wanted, or for "auto" the fastest that can; of `cohorts` only if so told.
-
-    Raises
-    ------
-    SearchError : the engine that is asked for cannot train the task
-    """
-    if wanted == "torch":
-        return wanted
-    if wanted != "cohort":
-        problem = obstacle(task)
-        if not problem:
-            return "core"
-        if wanted == "core":
-            raise SearchError(f"the core cannot train task {task.name!r}: {problem}. Use engine='torch'.")
-    if wanted == "auto" and not (cohorts and native.available()):
-        return "torch"
-    problem = cohort_obstacle(task, per)
-    if wanted == "cohort" and problem:
-        raise SearchError(
-            f"the children of task {task.name!r} cannot be trained as one: {problem}. Use engine='torch', which trains "
-            "them one by one."
-        )
-    return "cohort" if wanted == "cohort" or (not problem and pays(task)) else "torch"

@@ -20,7 +20,7 @@ from nonlin.tasks import Task
 from nonlin.train import Outcome
 
 if TYPE_CHECKING:
-    from nonlin.run.comparison import Setting, TaskSetting
+    from nonlin.run.setting import Setting, TaskSetting
     from nonlin.run.standings import Arm
 
 

@@ -1,9 +1,11 @@
 """A recurrent policy over codes: one place after another, each choice fed back as the next input.
 
-    embedding of the last choice ─► GRU ─► one linear layer for the kind of the place ─► probabilities
+    embedding of the last choice ─► GRU ─► one linear layer ─► probabilities of the choices that the place has
 
 Written in NumPy with its own derivatives: arrays are so small that an automatic differentiation would spend nearly all
-its time between the operations. `tests/strategies/test_controller.py` compares it with torch.
+its time between the operations. Only what must go place by place does; the rest is done for all places at once, so the
+choices of all kinds are numbered through (*tokens*), and those that a place does not have are barred from it.
+`tests/strategies/test_controller.py` compares it with torch.
 
 References: [Ramachandran2017] arXiv:1710.05941, section 2 and figure 2; [Bello2017] I. Bello et al., Neural optimizer
 search with reinforcement learning, 2017, arXiv:1709.07417, section 3; [Cho2014] K. Cho et al., 2014, arXiv:1406.1078,
@@ -21,49 +23,53 @@ import numpy as np
 
 from nonlin.strategies.spaces import Code, Slot, Space
 
+BARRED = -1e9  # added to what a barred choice would be given: its probability is 0
+
 
 @dataclass(frozen=True)
-class Place:
-    """One place of some codes, as the controller went through it; arrays have one row for each code.
+class Layout:
+    """n codes, the longest of m places, as a controller goes through them.
 
     Attributes
     ----------
-    key : whose output layer and embeddings
-    given, before : input and state of the recurrent layer
-    reset, update, new, inner : its gates; `inner` is what `reset` multiplies
-    after : its next state
-    odds, logs : probabilities of the choices, and their logarithms
-    chosen : what was chosen
+    onehot : (m, n, tokens), 1 for the choice at each place; 0 throughout where a code has no such place
+    given : (m, n), the token before each place; the one after the last token stands for the start
+    kinds : (m, n), of each place
+    mask : (n, m), 1 where a code has a place
     """
 
-    key: str
+    onehot: np.ndarray
     given: np.ndarray
-    before: np.ndarray
-    reset: np.ndarray
-    update: np.ndarray
-    new: np.ndarray
-    inner: np.ndarray
-    after: np.ndarray
-    odds: np.ndarray
-    logs: np.ndarray
-    chosen: np.ndarray
+    kinds: np.ndarray
+    mask: np.ndarray
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What a controller thinks of n codes, the longest of m places.
+    """What a controller thinks of the codes of a layout.
 
     Attributes
     ----------
     logs, entropies : (n, m), log-probability of every choice, and the entropy of its place; 0 where a code has none
-    mask : (n, m), 1 where a code has a place
-    groups : rows of codes of one shape, and the places that they went through
+    odds, raw_logs : (m, n, tokens), probabilities and their logarithms
+    states : (m + 1, n, hidden), of the recurrent layer before each place, and at the end
+    reset, update, new, inner : (m, n, hidden), its gates; `inner` is what `reset` multiplies
     """
 
+    layout: Layout
     logs: np.ndarray
     entropies: np.ndarray
-    mask: np.ndarray
-    groups: list[tuple[np.ndarray, list[Place]]]
+    odds: np.ndarray
+    raw_logs: np.ndarray
+    states: np.ndarray
+    reset: np.ndarray
+    update: np.ndarray
+    new: np.ndarray
+    inner: np.ndarray
+
+    @property
+    def mask(self) -> np.ndarray:
+        return self.layout.mask
 
 
 class Controller:
@@ -75,23 +81,40 @@ class Controller:
     ----------
     hidden : width of the recurrent layer and of the embeddings
     dtype : of the weights
+
+    Attributes
+    ----------
+    first : kind -> its first token; those of a kind follow one another
     """
 
     def __init__(self, space: Space, hidden: int, generator: np.random.Generator, dtype: Any = np.float32):
         self.space, self.hidden = space, hidden
-        sizes: dict[str, tuple[int, ...]] = {
-            "start": (hidden,),
+        heads: list[Code] = [()] if len(space.shapes) == 1 else [(number,) for number in range(len(space.shapes))]
+        slots = [space.slots(head) for head in heads]
+        widths = {_key(slot): slot.count for row in slots for slot in row}
+        self.tokens = sum(widths.values())
+        starts = np.cumsum([0, *widths.values()])[:-1].tolist()
+        self.first = dict(zip(widths, starts, strict=True))
+        self._starts, self._widths = np.array(starts), np.array([*widths.values()])
+        number = {key: k for k, key in enumerate(widths)}
+        self._lengths = np.array([len(row) for row in slots])
+        self._kinds = np.zeros((len(heads), self._lengths.max()), int)  # of each place of each shape
+        for row, kinds in zip(slots, self._kinds, strict=True):
+            kinds[: len(row)] = [number[_key(slot)] for slot in row]
+        token = np.arange(self.tokens)
+        inside = (token >= self._starts[:, None]) & (token < (self._starts + self._widths)[:, None])
+        self._barred = np.where(inside, 0, BARRED).astype(dtype)  # (kinds, tokens)
+        self.sizes: dict[str, tuple[int, ...]] = {
             "input": (3 * hidden, hidden), "state": (3 * hidden, hidden),  # of the gates reset, update, new
             "input bias": (3 * hidden,), "state bias": (3 * hidden,),
+            "embed": (self.tokens + 1, hidden),  # the last one is the input at the first place
+            "output": (self.tokens, hidden), "bias": (self.tokens,),
         }  # fmt: skip
-        for head in [()] if len(space.shapes) == 1 else [(number,) for number in range(len(space.shapes))]:
-            for slot in space.slots(head):
-                key, width = _key(slot), slot.count
-                sizes |= {f"embed {key}": (width, hidden), f"output {key}": (width, hidden), f"bias {key}": (width,)}
-        self.sizes = sizes
-        count = sum(int(np.prod(size)) for size in sizes.values())
+        count = sum(int(np.prod(size)) for size in self.sizes.values())
         self.weights = generator.uniform(-0.1, 0.1, size=count).astype(dtype)  # as in Bello et al. 2017
         self.parts = self.split(self.weights)
+        self._slope = np.zeros_like(self.weights)
+        self._slopes = self.split(self._slope)
 
     def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Views of a vector as long as `weights`: one array for each of `sizes`."""
@@ -103,113 +126,131 @@ class Controller:
         return parts
 
     def sample(self, count: int, generator: np.random.Generator) -> list[Code]:
-        """`count` codes drawn from the policy; in a space of several shapes each is drawn by itself."""
-        if len(self.space.shapes) == 1:
-            return self._sample_alike(count, generator, ())
-        first = self._sample_alike(count, generator, None)
-        codes: list[Code] = []
-        for head in sorted(set(first)):
-            codes += self._sample_alike(first.count(head), generator, head)
-        return [codes[k] for k in generator.permutation(len(codes))]
+        """`count` codes drawn from the policy."""
+        several, longest = len(self._lengths) > 1, self._kinds.shape[1]
+        luck = generator.random((longest, count))
+        chosen = np.empty((longest, count), int)
+        # one row until the first choice, since up to there all codes are alike
+        state = np.zeros((1, self.hidden), self.weights.dtype)
+        given, shapes = np.full(1, self.tokens), np.zeros(1, int)
+        table = self._inputs()
+        for number in range(longest):
+            kinds = self._kinds[shapes, number]
+            state = self._step(table[given], state)[0]
+            # where all codes have the same choices the others need not be barred
+            mine = self._span(int(kinds[0])) if (kinds == kinds[0]).all() else slice(None)
+            raw = state @ self.parts["output"][mine].T + self.parts["bias"][mine]
+            raw += self._barred[kinds, mine]
+            raw -= raw.max(axis=1, keepdims=True)
+            totals = np.exp(raw).cumsum(axis=1, dtype=np.float64)
+            drawn = (totals < luck[number, :, None] * totals[:, -1:]).sum(axis=1)
+            drawn -= 0 if mine.start is not None else self._starts[kinds]
+            chosen[number] = np.clip(drawn, 0, self._widths[kinds] - 1)
+            given = chosen[number] + self._starts[kinds]
+            if several and not number:
+                shapes = chosen[0]
+        codes = map(tuple, chosen.T.tolist())
+        if not several:
+            return list(codes)
+        return [code[:length] for code, length in zip(codes, self._lengths[shapes].tolist(), strict=True)]
 
-    def _sample_alike(self, count: int, generator: np.random.Generator, head: Code | None) -> list[Code]:
-        """Codes of one shape, which begin with `head`; only their first choice for None."""
-        slots = self.space.slots(head or ())
-        chosen = np.zeros((count, len(slots)), int)
-        luck = generator.random((count, len(slots)))
-        state, given = self._begin(count)
-        for number, slot in enumerate(slots):
-            place = self._place(_key(slot), given, state)
-            if head and number < len(head):
-                chosen[:, number] = head[number]
-            else:
-                totals = place.odds.cumsum(axis=1, dtype=np.float64)
-                drawn = (totals < luck[:, number, None] * totals[:, -1:]).sum(axis=1)
-                chosen[:, number] = np.minimum(drawn, slot.count - 1)
-            state, given = place.after, self.parts[f"embed {place.key}"][chosen[:, number]]
-        return [tuple(row) for row in chosen.tolist()]
+    def _span(self, kind: int) -> slice:
+        """The tokens of a kind."""
+        return slice(int(self._starts[kind]), int(self._starts[kind] + self._widths[kind]))
 
-    def judge(self, codes: Sequence[Code]) -> Judged:
-        """Log-probability and entropy of every choice of `codes`; codes of different shapes are judged apart."""
-        size = (len(codes), max(map(len, codes)))
-        logs, entropies, mask = (np.zeros(size, self.weights.dtype) for _ in range(3))
-        groups = []
-        for head, rows in self._by_shape(codes).items():
-            choices = np.array([codes[row] for row in rows])
-            state, given = self._begin(len(rows))
-            places = []
-            for number, slot in enumerate(self.space.slots(head)):
-                place = self._place(_key(slot), given, state, choices[:, number])
-                logs[rows, number] = place.logs[np.arange(len(rows)), place.chosen]
-                entropies[rows, number] = -(place.odds * place.logs).sum(axis=1)
-                mask[rows, number] = 1
-                state, given = place.after, self.parts[f"embed {place.key}"][place.chosen]
-                places.append(place)
-            groups.append((rows, places))
-        return Judged(logs, entropies, mask, groups)
+    def layout(self, codes: Sequence[Code]) -> Layout:
+        """What `judge` reads; the same codes may be judged again and again."""
+        lengths = np.array([len(code) for code in codes])
+        n, m = len(codes), int(lengths.max())
+        choices = np.array([(*code, *(0,) * (m - len(code))) for code in codes]).T  # (m, n)
+        shapes = choices[0] if len(self._lengths) > 1 else np.zeros(n, int)
+        kinds = self._kinds[shapes, :m].T
+        tokens = choices + self._starts[kinds]
+        mask = np.arange(m)[:, None] < lengths
+        onehot = np.zeros((m, n, self.tokens), self.weights.dtype)
+        onehot[np.arange(m)[:, None], np.arange(n), tokens] = mask
+        given = np.concatenate([np.full((1, n), self.tokens), tokens[:-1]])
+        return Layout(onehot, given, kinds, mask.T.astype(self.weights.dtype))
 
-    def _by_shape(self, codes: Sequence[Code]) -> dict[Code, np.ndarray]:
-        if len(self.space.shapes) == 1:
-            return {(): np.arange(len(codes))}
-        groups: dict[Code, list[int]] = {}
-        for row, code in enumerate(codes):
-            groups.setdefault(code[:1], []).append(row)
-        return {head: np.array(rows) for head, rows in groups.items()}
+    def judge(self, layout: Layout) -> Judged:
+        """Log-probability and entropy of every choice."""
+        (m, n, _), dtype = layout.onehot.shape, self.weights.dtype
+        states = np.zeros((m + 1, n, self.hidden), dtype)
+        reset, update, new, inner = np.empty((4, m, n, self.hidden), dtype)
+        given = self._inputs()[layout.given]
+        for k in range(m):
+            states[k + 1], reset[k], update[k], new[k], inner[k] = self._step(given[k], states[k])
+        raw = states[1:] @ self.parts["output"].T
+        raw += self.parts["bias"]
+        raw += self._barred[layout.kinds]
+        raw -= raw.max(axis=2, keepdims=True)
+        odds = np.exp(raw)
+        totals = odds.sum(axis=2, keepdims=True)
+        odds /= totals
+        raw -= np.log(totals)
+        logs = (raw * layout.onehot).sum(axis=2).T
+        entropies = -(odds * raw).sum(axis=2).T * layout.mask
+        return Judged(layout, logs, entropies, odds, raw, states, reset, update, new, inner)
 
-    def _begin(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """State and input at the first place, each (count, hidden)."""
-        size = (count, self.hidden)
-        return np.zeros(size, self.weights.dtype), np.broadcast_to(self.parts["start"], size)
+    def _inputs(self) -> np.ndarray:
+        """What each token puts into the gates when it is fed back, (tokens + 1, 3·hidden)."""
+        return self.parts["embed"] @ self.parts["input"].T + self.parts["input bias"]
 
-    def _place(self, key: str, given: np.ndarray, before: np.ndarray, chosen: np.ndarray | None = None) -> Place:
-        parts, n = self.parts, self.hidden
-        left = given @ parts["input"].T + parts["input bias"]
-        right = before @ parts["state"].T + parts["state bias"]
+    def _step(self, left: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The state after a place, and the gates reset, update, new and inner, each (n, hidden)."""
+        n = self.hidden
+        right = before @ self.parts["state"].T + self.parts["state bias"]
         gates = 1 / (1 + np.exp(-(left[:, : 2 * n] + right[:, : 2 * n])))
         reset, update, inner = gates[:, :n], gates[:, n:], right[:, 2 * n :]
         new = np.tanh(left[:, 2 * n :] + reset * inner)
-        after = new + update * (before - new)
-        raw = after @ parts[f"output {key}"].T + parts[f"bias {key}"]
-        raw -= raw.max(axis=1, keepdims=True)
-        logs = raw - np.log(np.exp(raw).sum(axis=1, keepdims=True))
-        none = np.zeros(0, int) if chosen is None else chosen
-        return Place(key, given, before, reset, update, new, inner, after, np.exp(logs), logs, none)
+        return new + update * (before - new), reset, update, new, inner
 
     # Derivatives
 
     def slope(self, judged: Judged, by_log: np.ndarray, by_entropy: np.ndarray) -> np.ndarray:
-        """The derivative by `weights` of a number whose derivatives by `judged`'s logs and entropies are given."""
-        flat = np.zeros_like(self.weights)
-        slopes = self.split(flat)
-        by_log, by_entropy = by_log.astype(flat.dtype), by_entropy.astype(flat.dtype)
-        for rows, places in judged.groups:
-            state = given = np.zeros((len(rows), self.hidden), flat.dtype)  # by the state and the input that follow
-            for number in reversed(range(len(places))):
-                place = places[number]
-                onehot = np.zeros_like(place.odds)
-                onehot[np.arange(len(rows)), place.chosen] = 1
-                slopes[f"embed {place.key}"] += onehot.T @ given
-                entropy = -(place.odds * place.logs).sum(axis=1, keepdims=True)
-                raw = by_log[rows, number, None] * (onehot - place.odds)
-                raw -= by_entropy[rows, number, None] * place.odds * (place.logs + entropy)
-                slopes[f"output {place.key}"] += raw.T @ place.after
-                slopes[f"bias {place.key}"] += raw.sum(axis=0)
-                state, given = self._through(place, state + raw @ self.parts[f"output {place.key}"], slopes)
-            slopes["start"] += given.sum(axis=0)
-        return flat
+        """The derivative by `weights` of a number whose derivatives by `judged`'s logs and entropies are given.
 
-    def _through(self, place: Place, after: np.ndarray, slopes: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Derivatives by the state before and by the input, from that by the state after; adds those by the weights."""
-        new = after * (1 - place.update) * (1 - place.new**2)
-        update = after * (place.before - place.new) * place.update * (1 - place.update)
-        reset = new * place.inner * place.reset * (1 - place.reset)
-        left = np.concatenate([reset, update, new], axis=1)
-        right = np.concatenate([reset, update, new * place.reset], axis=1)
-        slopes["input"] += left.T @ place.given
-        slopes["state"] += right.T @ place.before
-        slopes["input bias"] += left.sum(axis=0)
-        slopes["state bias"] += right.sum(axis=0)
-        return after * place.update + right @ self.parts["state"], left @ self.parts["input"]
+        The array is written over by the next call.
+        """
+        layout, n, slopes = judged.layout, self.hidden, self._slopes
+        dtype, (m, rows, _) = self.weights.dtype, layout.onehot.shape
+        by_log = (by_log * layout.mask).T[..., None].astype(dtype)
+        by_entropy = (by_entropy * layout.mask).T[..., None].astype(dtype)
+        raw = judged.raw_logs + judged.entropies.T[..., None]
+        raw *= -by_entropy
+        raw -= by_log
+        raw *= judged.odds
+        raw += by_log * layout.onehot
+        flat = raw.reshape(m * rows, -1)
+        np.matmul(flat.T, judged.states[1:].reshape(m * rows, n), out=slopes["output"])
+        flat.sum(axis=0, out=slopes["bias"])
+        # By the states, from the last place to the first; factors that do not change on the way are computed before.
+        by_state = raw @ self.parts["output"]
+        by_new = (1 - judged.update) * (1 - judged.new**2)
+        by_update = (judged.states[:-1] - judged.new) * judged.update * (1 - judged.update)
+        by_reset = judged.inner * judged.reset * (1 - judged.reset)
+        left, right = np.empty((2, m, rows, 3 * n), dtype)  # by what comes from the input, and from the state
+        after = np.zeros((rows, n), dtype)
+        for k in reversed(range(m)):
+            after = after + by_state[k]
+            new = after * by_new[k]
+            left[k, :, :n] = new * by_reset[k]
+            left[k, :, n : 2 * n] = after * by_update[k]
+            left[k, :, 2 * n :] = new
+            right[k] = left[k]
+            right[k, :, 2 * n :] *= judged.reset[k]
+            after = after * judged.update[k] + right[k] @ self.parts["state"]
+        flat = right.reshape(m * rows, 3 * n)
+        np.matmul(flat.T, judged.states[:-1].reshape(m * rows, n), out=slopes["state"])
+        flat.sum(axis=0, out=slopes["state bias"])
+        table = np.empty((self.tokens + 1, 3 * n), dtype)  # by what each token puts in
+        chosen = layout.onehot[:-1].reshape((m - 1) * rows, self.tokens)
+        np.matmul(chosen.T, left[1:].reshape((m - 1) * rows, 3 * n), out=table[:-1])
+        left[0].sum(axis=0, out=table[-1])
+        np.matmul(table, self.parts["input"], out=slopes["embed"])
+        np.matmul(table.T, self.parts["embed"], out=slopes["input"])
+        table.sum(axis=0, out=slopes["input bias"])
+        return self._slope
 
 
 class Adam:
@@ -225,8 +266,8 @@ class Adam:
         self.steps += 1
         self.mean += 0.1 * (slope - self.mean)
         self.square += 0.001 * (slope**2 - self.square)
-        mean, square = self.mean / (1 - 0.9**self.steps), self.square / (1 - 0.999**self.steps)
-        self.weights += self.rate * mean / (np.sqrt(square) + 1e-8)
+        size = np.sqrt(self.square / (1 - 0.999**self.steps)) + 1e-8
+        self.weights += (self.rate / (1 - 0.9**self.steps)) * self.mean / size
 
 
 def _key(slot: Slot) -> str:

@@ -14,6 +14,7 @@ SLOPE_WEIGHT = 0.5  # of slopes beside outputs in the distance of two functions
 MIDDLE = np.array([0.5, 0.45, -0.2, 0.15, -0.7, 0.5])
 SPREAD = np.array([0.35, 0.35, 1.3, 0.2, 0.5, 1.1])
 SHAPE, NUMBERS = slice(None, -len(MIDDLE)), slice(-len(MIDDLE), None)  # columns of `descriptors`
+WIDTH = 2 * QUANTILES - 1 + len(MIDDLE)
 
 
 def descriptors(sketches: Sketches) -> np.ndarray:

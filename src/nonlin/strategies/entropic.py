@@ -9,6 +9,7 @@ of steps that did well so far are taken more often.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,22 @@ import torch
 
 from nonlin.expr import Expr
 from nonlin.strategies.evaluate import evaluate
-from nonlin.strategies.memory import Memory, merit
-from nonlin.strategies.moves import crossover, draw, mutate
-from nonlin.strategies.sketch import QUANTILES
+from nonlin.strategies.memory import Memory
+from nonlin.strategies.moves import cross_each, draw, mutate_each
+from nonlin.strategies.sketch import QUANTILES, Sketches, normalised
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
-FINER = 5  # quantiles for the direction, for each one of a sketch
+FINER = 3  # quantiles for the direction, for each one of a sketch
 FINE = torch.special.ndtri((torch.arange(FINER * QUANTILES, dtype=torch.float64) + 0.5) / (FINER * QUANTILES))
 STEPS = (0.5, 0.2, -0.2, -0.5)  # of the correction's size, relative to f's deviation; positive is less entropy
-RENEWED = 6  # steps of one parent after which others are looked at
+RENEWED = 12  # steps of one parent after which others are looked at
 KEPT = 32  # parents whose surroundings are held, 0.1 MB each
 TURNS = 4  # times that a parent's surroundings are renewed, where nothing new is left there
 LARGEST_STEP = 3.0  # of a correction at one input, in deviations: it may grow without bound in the tails
+
+
+NODES = np.polynomial.hermite_e.hermegauss(7)  # and weights, for a mean over Gaussian noise
 
 
 class Entropic:
@@ -49,11 +53,12 @@ class Entropic:
         self.space, self.first, self.parents, self.moved, self.random = space, first, parents, moved, random
         self.seed = seed
         self.generator = np.random.default_rng(seed)
-        self.memory = Memory(space)
+        self.memory = Memory(space, forms)
         self.steps: dict[int, int] = {}  # number of a code -> which of STEPS led to it
         self.taken: dict[int, int] = {}  # number of a parent's code -> how many steps it took
-        self.directions: dict[Code, np.ndarray | None] = {}
-        self.surroundings: dict[Code, tuple[int, list[Code], np.ndarray]] = {}
+        self.led, self.which = np.zeros(0, int), np.zeros(0, int)  # places of told codes that a step led to; which
+        self.directions: dict[Code, tuple[np.ndarray, np.ndarray | None]] = {}  # and outputs
+        self.surroundings: dict[Code, tuple[int, list[Code], list[bytes], np.ndarray]] = {}
 
     def ask(self) -> Expr | None:
         best = self.memory.best(self.parents)
@@ -62,7 +67,7 @@ class Entropic:
             return None if code is None else self.memory.ask(code)
         which = self._step()
         parent = best[int(self.generator.integers(len(best)))]
-        code = self._nearest(parent, STEPS[which])
+        code = self._nearest(parent, STEPS[which], best)
         if code is None:
             return None
         self.steps[len(self.memory.codes)] = which
@@ -70,81 +75,86 @@ class Entropic:
 
     def _step(self) -> int:
         """One of `STEPS`, the more often the better those that it led to (Thompson sampling of Beta counts)."""
-        told = self.memory.told()
-        ranks = dict(zip(told, merit([self.memory.results[number] for number in told]), strict=True))
-        won, lost = np.ones(len(STEPS)), np.ones(len(STEPS))
-        for number, which in self.steps.items():
-            if number in ranks:
-                good = ranks[number] > 0.75
-                won[which] += good
-                lost[which] += not good
-        return int(np.argmax(self.generator.beta(won, lost)))
+        good = self.memory.merits()[self.led] > 0.75
+        won = np.bincount(self.which, weights=good, minlength=len(STEPS))
+        lost = np.bincount(self.which, minlength=len(STEPS)) - won
+        return int(np.argmax(self.generator.beta(1 + won, 1 + lost)))
 
-    def _nearest(self, number: int, step: float) -> Code | None:
+    def _nearest(self, number: int, step: float, best: Sequence[int]) -> Code | None:
         """The new function nearest to code `number` moved by `step`, among moves, crossings and random ones."""
-        parent = self.memory.codes[number]
+        memory, parent = self.memory, self.memory.codes[number]
         target = self._moved(parent, step)
         self.taken[number] = self.taken.get(number, 0) + 1
-        others = [self.memory.codes[k] for k in self.memory.best(self.parents)]
-        crossed = [crossover(self.space, parent, other, self.generator) for other in others]
+        crossed = cross_each(self.space, [parent] * len(best), [memory.codes[k] for k in best], self.generator)
+        aim = _form(target).astype(np.float32)
+        crossed = [crossed[k] for k in memory.fresh(crossed)]
         for turn in range(TURNS):
-            codes, forms = self._around(parent, self.taken[number] // RENEWED + turn)
-            codes = [*codes, *crossed]
-            forms = np.concatenate([forms, _form(self.memory.book.sketches(crossed).outputs())])
+            codes, keys, near = self._around(parent, self.taken[number] // RENEWED + turn)
             # rounded, so that functions of equal outputs are equal in whatever order sums were taken
-            closeness = np.round((forms @ _form(target)) ** 2, 9)
-            for place in np.argsort(-closeness, kind="stable"):
-                if self.memory.fresh([codes[place]]):
-                    return codes[place]
-        return self.memory.anything(self.generator)
+            closeness = np.round((near @ aim) ** 2, 5)
+            order = np.argsort(-closeness, kind="stable").tolist()
+            place = next((k for k in order if keys[k] not in memory.seen), None)
+            if crossed:
+                beside = np.round((memory.book.seen(crossed) @ aim) ** 2, 5)
+                nearest = int(beside.argmax())
+                if place is None or beside[nearest] > closeness[place]:
+                    return crossed[nearest]
+            if place is not None:
+                return codes[place]
+        return memory.anything(self.generator)
 
-    def _around(self, parent: Code, turn: int) -> tuple[list[Code], np.ndarray]:
-        """Functions worth training, moves from the parent and random ones; and their forms, (functions, 48)."""
+    def _around(self, parent: Code, turn: int) -> tuple[list[Code], list[bytes], np.ndarray]:
+        """Functions worth training, moves from the parent and random ones; their keys, and forms (functions, 48)."""
         kept = self.surroundings.get(parent)
         if kept is None or kept[0] != turn:
             generator = np.random.default_rng([self.seed, turn, *parent])
-            codes = [mutate(self.space, parent, generator) for _ in range(self.moved)]
+            book = self.memory.book
+            codes = mutate_each(self.space, [parent] * self.moved, generator)
             codes = list(dict.fromkeys([*codes, *draw(self.space, self.random, generator)]))
-            rows = self.memory.book.look(codes)
-            good = self.memory.book.good[rows]
-            codes = [code for code, worth in zip(codes, good, strict=True) if worth]
-            forms = _form(self.memory.book.sketches(codes).outputs())
+            rows = book.look(codes)  # before the rest is read: it may replace it
+            codes = [code for code, row in zip(codes, rows, strict=True) if book.good[row]]
+            keys = [book.keys[row] for row in rows if book.good[row]]
             if len(self.surroundings) >= KEPT:
                 self.surroundings.clear()  # they are made again where they are needed
-            self.surroundings[parent] = kept = (turn, codes, forms)
+            self.surroundings[parent] = kept = (turn, codes, keys, book.seen(codes))
         return kept[1:]
 
     def _moved(self, parent: Code, step: float) -> np.ndarray:
         """Outputs (48,) of f + step·ξ at the quantiles, f of size 1; of f alone where there is no correction."""
-        outputs = self.memory.book.sketches([parent]).outputs()[0]
-        direction = self._direction(parent)
+        if parent not in self.directions:
+            self.directions[parent] = self._direction(parent)
+        outputs, direction = self.directions[parent]
         return outputs if direction is None else outputs + step * outputs.std() * direction
 
-    def _direction(self, parent: Code) -> np.ndarray | None:
-        """The correction at a sketch's quantiles; None where it does not exist."""
-        if parent not in self.directions:
-            number, choices = self.space.shape_of(parent)
-            with torch.no_grad(), one_thread():
-                ones = torch.ones(1, len(FINE), dtype=torch.float64)
-                outputs = evaluate(self.space.shapes[number], np.array([choices]), FINE, ones)[0].numpy()
+    def _direction(self, parent: Code) -> tuple[np.ndarray, np.ndarray | None]:
+        """Outputs at a sketch's quantiles, and the correction there; None where it does not exist."""
+        number, choices = self.space.shape_of(parent)
+        with torch.no_grad(), one_thread():
+            shape, ones = self.space.shapes[number], torch.ones(1, len(FINE), dtype=torch.float64)
+            outputs = evaluate(shape, np.array([choices]), FINE, ones)[0].numpy()
             found = entropy_direction(outputs)
-            self.directions[parent] = None if found is None else found[FINER // 2 :: FINER]
-        return self.directions[parent]
+        middle = slice(FINER // 2, None, FINER)  # of each few quantiles: those of a sketch
+        return normalised(outputs[middle][None])[0], None if found is None else found[middle]
 
     def tell(self, expr: Expr, score: float, loss: float) -> None:
-        self.memory.tell(expr, score, loss)
+        known = len(self.memory.results)
+        number = self.memory.tell(expr, score, loss)
+        if number in self.steps and len(self.memory.results) > known:
+            self.led, self.which = np.append(self.led, known), np.append(self.which, self.steps[number])
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "memory": self.memory.state(), "steps": [[number, which] for number, which in self.steps.items()],
+            "memory": self.memory.state_dict(), "steps": [[number, which] for number, which in self.steps.items()],
             "taken": [[number, count] for number, count in self.taken.items()],
             "generator": self.generator.bit_generator.state,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.memory.load(state["memory"])
+        self.memory.load_state_dict(state["memory"])
         self.steps, self.taken = dict(state["steps"]), dict(state["taken"])
         self.surroundings = {}
+        told = [(place, self.steps[number]) for place, number in enumerate(self.memory.told()) if number in self.steps]
+        self.led, self.which = np.array(told, int).reshape(-1, 2).T
         self.generator.bit_generator.state = state["generator"]
 
 
@@ -167,7 +177,7 @@ def entropy_direction(outputs: np.ndarray, smoothing: float = 0.1) -> np.ndarray
     if not np.isfinite(outputs).all() or not 1e-12 < spread < 1e12:
         return None
     y = (outputs - outputs.mean()) / (spread * smoothing)  # in units of the noise
-    nodes, weights = np.polynomial.hermite_e.hermegauss(7)
+    nodes, weights = NODES
     # Output i with noise ν is y_i + ν; there the density is the sum over j of φ(y_i - y_j + ν), of which all that
     # depends on j is near_ij·exp(ν·y_j), and the score the mean of y_j - y_i - ν with these weights. |y| < √n/smoothing
     # bounds the exponents.
@@ -179,6 +189,11 @@ def entropy_direction(outputs: np.ndarray, smoothing: float = 0.1) -> np.ndarray
     direction = score - (score @ y) / (y @ y) * y
     size = float(np.std(direction))
     return None if size < 1e-9 else np.clip(direction / size, -LARGEST_STEP, LARGEST_STEP)
+
+
+def forms(sketches: Sketches) -> np.ndarray:
+    """What this strategy sees of functions: their forms, (n, 48)."""
+    return _form(sketches.outputs())
 
 
 def _form(outputs: np.ndarray) -> np.ndarray:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from nonlin.expr import Expr
-from nonlin.strategies.memory import Memory, first_fresh, merit
-from nonlin.strategies.moves import crossover, mutate
+from nonlin.strategies.memory import Memory
+from nonlin.strategies.moves import cross_each, mutate_each
 from nonlin.strategies.spaces import Code, Space
 
-LITTER = 4  # children looked at for one that is new
+LITTER = 8  # children made at once, and proposed one after another
+LITTERS = 8  # in a row without a new function before something is taken at random
 
 
 class Evolution:
@@ -35,28 +36,42 @@ class Evolution:
         self.generator = np.random.default_rng(seed)
         self.memory = Memory(space)
         self.living: list[int] = []  # numbers of told codes, the oldest first
+        self.litter: list[Code] = []  # to be proposed, from the last to the first
 
     def ask(self) -> Expr | None:
         if len(self.living) >= self.population:
-            code = first_fresh(self.memory, self._children, self.generator)
+            code = self._next_child()
         else:
             code = self.memory.anything(self.generator)
         return None if code is None else self.memory.ask(code)
 
+    def _next_child(self) -> Code | None:
+        """A child that is new and worth training; anything that is, if many litters bring none."""
+        for _ in range(LITTERS):
+            if not self.litter:
+                children = self._children()
+                self.litter = [children[k] for k in reversed(self.memory.fresh(children))]
+            while self.litter:
+                code = self.litter.pop()
+                if self.memory.is_fresh(code):
+                    return code
+        return self.memory.anything(self.generator)
+
     def _children(self) -> list[Code]:
-        merits = merit([self.memory.results[number] for number in self.living])
-        return [self._child(merits) for _ in range(LITTER)]
+        merits = self.memory.merits_of(self.living)
+        parents, others = self._parents(merits), self._parents(merits)
+        crossing = np.flatnonzero(self.generator.random(LITTER) < self.crossing).tolist()
+        pairs = [parents[k] for k in crossing], [others[k] for k in crossing]
+        for k, code in zip(crossing, cross_each(self.space, *pairs, self.generator), strict=True):
+            parents[k] = code
+        return mutate_each(self.space, parents, self.generator)
 
-    def _child(self, merits: np.ndarray) -> Code:
-        parent = self._parent(merits)
-        if self.generator.random() < self.crossing:
-            parent = crossover(self.space, parent, self._parent(merits), self.generator)
-        return mutate(self.space, parent, self.generator)
-
-    def _parent(self, merits: np.ndarray) -> Code:
-        size = min(self.tournament, len(self.living))
-        rivals = np.sort(self.generator.choice(len(self.living), size=size, replace=False))
-        return self.memory.codes[self.living[int(rivals[np.argmax(merits[rivals])])]]
+    def _parents(self, merits: np.ndarray) -> list[Code]:
+        """The winners of as many tournaments as a litter has children; rivals are drawn without repetition."""
+        luck = self.generator.random((LITTER, len(merits)))
+        last = min(self.tournament, len(merits)) - 1
+        rivals = luck <= np.partition(luck, last, axis=1)[:, last, None]
+        return [self.memory.codes[self.living[k]] for k in np.where(rivals, merits, -1.0).argmax(axis=1).tolist()]
 
     def tell(self, expr: Expr, score: float, loss: float) -> None:
         number = self.memory.tell(expr, score, loss)
@@ -66,11 +81,12 @@ class Evolution:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "memory": self.memory.state(), "living": list(self.living),
-            "generator": self.generator.bit_generator.state,
+            "memory": self.memory.state_dict(), "living": list(self.living),
+            "litter": [list(code) for code in self.litter], "generator": self.generator.bit_generator.state,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.memory.load(state["memory"])
+        self.memory.load_state_dict(state["memory"])
         self.living = list(state["living"])
+        self.litter = [tuple(code) for code in state["litter"]]
         self.generator.bit_generator.state = state["generator"]

@@ -7,7 +7,7 @@ first): whatever is written as an expression of the space counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,25 +15,29 @@ import numpy as np
 from nonlin.expr import Expr
 from nonlin.expr.tree import X, substitute
 from nonlin.strategies.moves import draw
-from nonlin.strategies.sketch import INPUTS, Sketchbook, Sketches, from_values
+from nonlin.strategies.ranks import Merits
+from nonlin.strategies.sketch import INPUTS, Sketchbook, Sketches, View, from_values
 from nonlin.strategies.spaces import Code, Space
 
 DRAWN_AT_ONCE = (6, 44, 350)  # uniform draws before a small space is gone through in order
-LOSS_SHARE = 0.75  # of an outcome's merit; the score has the rest
 LISTED = 200_000  # expressions of a space that may be gone through
 
 
 class Memory:
     """Asked and told functions of one space.
 
+    Parameters
+    ----------
+    view : what the strategy sees of sketches, see `Sketchbook`
+
     Attributes
     ----------
     codes : every code asked, in order, and those told besides
-    results : number of a code -> (score, loss); NaN for a child that diverged
+    results : number of a code -> (score, loss), in the order told; NaN for a child that diverged
     strangers : told functions that are not of the space: [formula, score, loss]
     """
 
-    def __init__(self, space: Space):
+    def __init__(self, space: Space, view: View | None = None):
         self.space = space
         self.codes: list[Code] = []
         self.results: dict[int, tuple[float, float]] = {}
@@ -42,7 +46,9 @@ class Memory:
         self.keys: list[bytes] = []  # of asked and told functions, one for each code
         self.seen: set[bytes] = set()  # the same
         self.indices: list[str] = []  # of `codes` in the space
-        self.book = Sketchbook(space)
+        self.book = Sketchbook(space, view)
+        self._merits = Merits()  # of the results, in their order
+        self.places: dict[int, int] = {}  # number of a told code -> its place in this order
         self.cursor = 0  # where going through a small space in order has come to
 
     def fresh(self, codes: Sequence[Code], before: int | None = None) -> list[int]:
@@ -51,17 +57,24 @@ class Memory:
         With `before`, those that were new when only so many codes had been asked.
         """
         seen = self.seen if before is None else set(self.keys[:before])
+        rows = self.book.look(codes)  # before the rest is read: it may replace it
+        keys, good = self.book.keys, self.book.good
         found, taken = [], set()
-        for place, row in enumerate(self.book.look(codes)):
-            key = self.book.keys[row]
-            if self.book.good[row] and key not in seen and key not in taken:
+        for place, row in enumerate(rows):
+            if good[row] and (key := keys[row]) not in seen and key not in taken:
                 taken.add(key)
                 found.append(place)
         return found
 
+    def is_fresh(self, code: Code) -> bool:
+        """Whether a code's function is worth training and was neither asked nor told, nor one equal to it."""
+        row = self.book.look([code])[0]
+        return self.book.good[row] and self.book.keys[row] not in self.seen
+
     def key(self, code: Code) -> bytes:
         """Equal for codes of equal functions."""
-        return self.book.keys[self.book.look([code])[0]]
+        row = self.book.look([code])[0]
+        return self.book.keys[row]
 
     def ask(self, code: Code) -> Expr:
         """Remember that `code` is being tried; returns its expression."""
@@ -93,8 +106,18 @@ class Memory:
                 self.strangers.append((text, float(score), float(loss)))
                 return None
             number = self._remember(code, expr)
+        again = number in self.results
         self.results[number] = (float(score), float(loss))
+        if again:
+            self._judge_anew()
+        else:
+            self.places[number] = len(self.places)
+            self._merits.add(float(score), float(loss))
         return number
+
+    def _judge_anew(self) -> None:
+        self.places = {number: place for place, number in enumerate(self.results)}
+        self._merits = Merits(self.results.values())
 
     def _remember(self, code: Code, expr: Expr) -> int:
         self.numbers.setdefault(str(expr), len(self.codes))
@@ -106,14 +129,20 @@ class Memory:
         return len(self.codes) - 1
 
     def told(self) -> list[int]:
-        """Numbers of the codes with a result, in the order of the codes."""
-        return sorted(self.results)
+        """Numbers of the codes with a result, in the order told."""
+        return list(self.results)
+
+    def merits(self) -> np.ndarray:
+        """How good each of `told` is among them, from 0 for the worst or diverged to 1; not to be written to."""
+        return self._merits.values()
+
+    def merits_of(self, numbers: Sequence[int]) -> np.ndarray:
+        """Merits of these told codes, (numbers,)."""
+        return self.merits()[np.array([self.places[number] for number in numbers], int)]
 
     def best(self, count: int) -> list[int]:
         """Numbers of the best codes told, best first; those that diverged are not among them."""
-        told = self.told()
-        merits = merit([self.results[number] for number in told])
-        order = np.argsort(-merits, kind="stable")
+        told, order = self.told(), np.argsort(-self.merits(), kind="stable")
         return [told[k] for k in order[:count] if math.isfinite(self.results[told[k]][1])]
 
     def strangers_sketches(self) -> Sketches:
@@ -130,7 +159,7 @@ class Memory:
             )
         return from_values(np.array(rows).reshape(-1, len(INPUTS)))
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything, as JSON values: codes as indices, outcomes as they came."""
         texts = {number: text for text, number in self.numbers.items()}
         return {
@@ -141,37 +170,17 @@ class Memory:
             "cursor": self.cursor,
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.indices = list(state["asked"])
         self.codes = [self.space.code(int(index)) for index in self.indices]
         self.numbers = {text: number for number, text in enumerate(state["names"]) if text is not None}
-        self.keys = [self.book.keys[row] for row in self.book.look(self.codes)]
+        rows = self.book.look(self.codes)
+        self.keys = [self.book.keys[row] for row in rows]
         self.seen = set(self.keys)
         self.results = {number: (_from_json(score), _from_json(loss)) for number, score, loss in state["results"]}
+        self._judge_anew()
         self.strangers = [(text, _from_json(score), _from_json(loss)) for text, score, loss in state["strangers"]]
         self.cursor = state["cursor"]
-
-
-def merit(results: Iterable[tuple[float, float]]) -> np.ndarray:
-    """How good each outcome is among these, from 0 for the worst to 1 for the best; (n,).
-
-    A mean of two ranks, by loss and by score: scores of small tasks are coarse and noisy, so the loss has the larger
-    part; a loss alone would punish a confident network. Children that diverged are 0.
-    """
-    pairs = np.array([*results], dtype=float).reshape(-1, 2)
-    by_score, by_loss = np.nan_to_num(pairs[:, 0], nan=-np.inf), -np.nan_to_num(pairs[:, 1], nan=np.inf)
-    merits = LOSS_SHARE * rank(by_loss) + (1 - LOSS_SHARE) * rank(by_score)
-    merits[~np.isfinite(pairs[:, 1])] = 0.0
-    return merits
-
-
-def rank(values: np.ndarray) -> np.ndarray:
-    """Shares of the others that are smaller, ties counted half; (n,) in 0..1."""
-    if len(values) < 2:
-        return np.ones(len(values))
-    ordered = np.sort(values)
-    low, high = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
-    return (low + high - 1) / 2 / (len(values) - 1)
 
 
 def _to_json(value: float) -> float | str:
@@ -180,15 +189,3 @@ def _to_json(value: float) -> float | str:
 
 def _from_json(value: float | str) -> float:
     return float(value)
-
-
-Propose = Callable[[], list[Code]]
-
-
-def first_fresh(memory: Memory, propose: Propose, generator: np.random.Generator, tries: int = 8) -> Code | None:
-    """The first new function worth training among what `propose` returns, in up to `tries` calls; else anything new."""
-    for _ in range(tries):
-        codes = propose()
-        if found := memory.fresh(codes):
-            return codes[found[0]]
-    return memory.anything(generator)

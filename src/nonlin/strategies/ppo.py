@@ -21,7 +21,7 @@ import numpy as np
 
 from nonlin.expr import Expr
 from nonlin.strategies.controller import Adam, Controller, pack, unpack_into
-from nonlin.strategies.memory import Memory, merit
+from nonlin.strategies.memory import Memory
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
@@ -84,11 +84,11 @@ class PPO:
         for _ in range(DRAWS):
             if not self.drawn:
                 with one_thread():
-                    self.drawn = self.controller.sample(DRAWN, self.generator)
-                self.memory.book.look(self.drawn)  # all at once, which is quicker
+                    drawn = self.controller.sample(DRAWN, self.generator)
+                self.drawn = [drawn[k] for k in reversed(self.memory.fresh(drawn))]
             while self.drawn:
                 code = self.drawn.pop()
-                if self.memory.fresh([code]):
+                if self.memory.is_fresh(code):
                     return code
         return None
 
@@ -104,30 +104,26 @@ class PPO:
         """One PPO update from the answers that wait."""
         codes, advantages = self._batch()
         best, before = self._models(), None
+        layout = self.controller.layout([*codes, *best])
         for _ in range(self.epochs):
-            judged = self.controller.judge([*codes, *best])
+            judged = self.controller.judge(layout)
             logs = judged.logs[: len(codes)]
             before = logs if before is None else before
             by_log, by_entropy = np.zeros_like(judged.logs), np.zeros_like(judged.logs)
             by_log[: len(codes)] = clipped_slope(np.exp(logs - before), advantages[:, None], self.clip) / len(codes)
             by_log[len(codes) :] = self.imitation / max(1, len(best))
             by_entropy[: len(codes)] = self.entropy / len(codes)
-            self.adam.climb(self.controller.slope(judged, by_log * judged.mask, by_entropy * judged.mask))
+            self.adam.climb(self.controller.slope(judged, by_log, by_entropy))
         self.waiting, self.drawn, self.packed = [], [], None
 
     def _models(self) -> list[Code]:
         """What is imitated: the best so far, as far as they stand out. Of few or equal answers none do."""
-        merits = self._merits()
-        return [self.memory.codes[k] for k in self.memory.best(self.imitated) if merits[k] > OUTSTANDING]
-
-    def _merits(self) -> dict[int, float]:
-        told = self.memory.told()
-        return dict(zip(told, merit([self.memory.results[k] for k in told]).tolist(), strict=True))
+        best = self.memory.best(self.imitated)
+        return [self.memory.codes[k] for k, m in zip(best, self.memory.merits_of(best), strict=True) if m > OUTSTANDING]
 
     def _batch(self) -> tuple[list[Code], np.ndarray]:
         """Codes that wait, and their advantages over the baseline, which moves on."""
-        merits = self._merits()
-        rewards = np.array([merits[number] for number in self.waiting]) ** SHARPNESS
+        rewards = self.memory.merits_of(self.waiting) ** SHARPNESS
         self.baseline = float(rewards.mean()) if self.baseline is None else self.baseline
         advantages = rewards - self.baseline
         self.baseline = self.decay * self.baseline + (1 - self.decay) * float(rewards.mean())
@@ -137,13 +133,13 @@ class PPO:
         if self.packed is None:
             self.packed = [pack(vector) for vector in self._vectors()]
         return {
-            "memory": self.memory.state(), "drawn": [list(code) for code in self.drawn], "waiting": list(self.waiting),
-            "baseline": self.baseline, "generator": self.generator.bit_generator.state,
-            "weights": list(self.packed), "steps": self.adam.steps,
+            "memory": self.memory.state_dict(), "drawn": [list(code) for code in self.drawn],
+            "waiting": list(self.waiting), "baseline": self.baseline,
+            "generator": self.generator.bit_generator.state, "weights": list(self.packed), "steps": self.adam.steps,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.memory.load(state["memory"])
+        self.memory.load_state_dict(state["memory"])
         self.drawn = [tuple(code) for code in state["drawn"]]
         self.waiting, self.baseline = list(state["waiting"]), state["baseline"]
         self.generator.bit_generator.state = state["generator"]

@@ -20,6 +20,8 @@ from functools import cached_property
 from math import prod
 from typing import Literal
 
+import numpy as np
+
 from nonlin.errors import SearchError
 from nonlin.expr import Expr, parse
 from nonlin.expr.tree import X
@@ -94,6 +96,17 @@ class Shape:
         """How many codes there are."""
         return prod(slot.count for slot in self.slots)
 
+    @cached_property
+    def widths(self) -> np.ndarray:
+        """How many choices each place of a code has, (slots,)."""
+        return np.array([slot.count for slot in self.slots])
+
+    @cached_property
+    def identities(self) -> np.ndarray:
+        """Which choice of each place is the function that changes nothing, (slots,); -1 where none is."""
+        functions = [() if slot.kind == "input" else self.functions[slot.kind] for slot in self.slots]
+        return np.array([next((k for k, f in enumerate(row) if f.is_identity), -1) for row in functions])
+
     def component(self, step: Fixed | Hole, code: Sequence[int]) -> Component:
         if isinstance(step, Fixed):
             return step.component
@@ -102,46 +115,40 @@ class Shape:
     def decode(self, code: Sequence[int]) -> Expr:
         """The expression of a code. Each function has parameters of its own, numbered if a name occurs twice."""
         live = self._live(code)
-        owners = [
-            (number, name)
-            for number in live
-            if isinstance(step := self.steps[number], Fixed | Hole)
-            for name in self.component(step, code).parameters
-        ]
-        names: dict[int, dict[str, str]] = {number: {} for number in live}
-        for name in {name for _, name in owners}:
-            holders = [number for number, other in owners if other == name]
+        owners: dict[str, list[int]] = {}  # name of a parameter -> steps that have one
+        for number, component in live:
+            for name in () if component is None else component.parameters:
+                owners.setdefault(name, []).append(number)
+        names: dict[int, dict[str, str]] = {}
+        for name, holders in owners.items():
             for rank, number in enumerate(holders, start=1):
-                names[number][name] = f"{name}{rank}" if len(holders) > 1 else name
+                names.setdefault(number, {})[name] = f"{name}{rank}" if len(holders) > 1 else name
         results: dict[int, Expr] = {}
-        for number in live:
+        for number, component in live:
             step = self.steps[number]
-            if isinstance(step, Input):
-                results[number] = X
+            if component is not None:
+                arguments = [results.get(index, X) for index in step.reads]
+                results[number] = component.apply(arguments, names.get(number, {}))
             elif isinstance(step, Pick):
                 results[number] = results[step.reads[code[step.slot]]]
             else:
-                component = self.component(step, code)
-                arguments = [results.get(index, X) for index in step.reads]
-                results[number] = component.apply(arguments, names[number])
+                results[number] = X
         return results[len(self.steps) - 1]
 
-    def _live(self, code: Sequence[int]) -> list[int]:
-        """The steps that the result depends on, in order."""
-        needed, waiting = set(), [len(self.steps) - 1]
-        while waiting:
-            number = waiting.pop()
-            if number in needed:
+    def _live(self, code: Sequence[int]) -> list[tuple[int, Component | None]]:
+        """The steps that the result depends on, in order, with their functions; None for those that have none."""
+        needed, found = {len(self.steps) - 1}, []
+        for number in range(len(self.steps) - 1, -1, -1):
+            if number not in needed:
                 continue
-            needed.add(number)
-            step = self.steps[number]
+            step, component = self.steps[number], None
             if isinstance(step, Pick):
-                waiting.append(step.reads[code[step.slot]])
-            elif isinstance(step, Fixed | Hole):
+                needed.add(step.reads[code[step.slot]])
+            elif not isinstance(step, Input):
                 component = self.component(step, code)
-                used = set(component.expr.symbols)
-                waiting += [index for name, index in zip(component.inputs, step.reads, strict=True) if name in used]
-        return sorted(needed)
+                needed.update([step.reads[k] for k in component.used])
+            found.append((number, component))
+        return found[::-1]
 
     def encode(self, tree: Expr) -> tuple[int, ...] | None:
         """The first code whose expression is `tree`, up to the names of parameters; None if there is none.

@@ -11,7 +11,7 @@ inputs are quantiles, and outputs are divided by √E[f²], since a network's ga
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from weakref import WeakKeyDictionary
@@ -31,7 +31,7 @@ INPUTS = torch.cat([_LEVELS, _TAILS])  # (52,): 48 quantiles of N(0, 1) in order
 LEVELS = _LEVELS.numpy()
 _INNER = np.append(np.abs(LEVELS) <= 3.0, [False] * 4)
 CLIP = 5.0
-KEPT = 20_000  # sketches in a book, 0.8 kB each
+KEPT = 20_000  # sketches in a book, up to 1 kB each
 
 
 @dataclass(frozen=True)
@@ -56,69 +56,51 @@ class Sketches:
         return found & ~(_straight(self.values) & _straight(self.generic))
 
     def keys(self) -> list[bytes]:
-        """Equal for expressions with equal values, to five digits."""
+        """Equal for expressions with equal values, to some five digits; those below 1e-5 count as 0."""
         with np.errstate(all="ignore"):
-            rounded = np.round(np.arcsinh(np.hstack([self.values, self.generic])) * 1e5) + 0.0
-        rounded = np.nan_to_num(rounded, nan=9e15, posinf=8e15, neginf=7e15)
-        return [row.tobytes() for row in rounded.astype(np.int64)]
+            values = np.hstack([self.values, self.generic]).astype(np.float32)
+            small = np.clip(values, -1e8, 1e8)
+            rounded = np.rint(1e5 * small / np.sqrt(1 + np.abs(small)))
+        rounded[np.isnan(values)] = 2e9
+        rounded[np.isinf(values)] = np.copysign(1.9e9, values[np.isinf(values)])
+        return [row.tobytes() for row in rounded.astype(np.int32)]
 
     def outputs(self) -> np.ndarray:
         """(n, 48): outputs at the quantiles over √E[f²], clipped to ±5; 0 where they are not finite."""
-        with np.errstate(all="ignore"):
-            inner = np.clip(self.values[:, :QUANTILES], -1e100, 1e100)
-            size = np.sqrt(np.mean(inner**2, axis=1, keepdims=True))
-            return np.clip(np.nan_to_num(inner / np.where(size > 0, size, 1.0)), -CLIP, CLIP)
-
-    def numbers(self) -> np.ndarray:
-        """(n, 9): simple numbers of each function, named in `NUMBERS`."""
-        y = self.outputs()
-        mean, spread = y.mean(axis=1), y.std(axis=1) + 1e-9
-        slope = np.diff(y, axis=1) / np.diff(LEVELS)
-        linear = (y * LEVELS).mean(axis=1) ** 2 / (np.mean(LEVELS**2) * spread**2)
-        with np.errstate(all="ignore"):
-            size = np.sqrt(np.mean(np.clip(self.values[:, :QUANTILES], -1e6, 1e6) ** 2, axis=1))
-            tails = np.arcsinh(
-                np.nan_to_num(self.values[:, QUANTILES:], posinf=1e6, neginf=-1e6) / (size[:, None] + 1e-9)
-            )
-        numbers = [
-            -np.log(np.nan_to_num(size) + 1e-6),
-            mean / spread,
-            linear,
-            np.log(np.mean(slope**2, axis=1) + 1e-6),
-            (np.abs(slope) < 0.05).mean(axis=1),
-            (slope > 0).mean(axis=1),
-            spacing_entropy(y),
-            tails[:, 0],
-            tails[:, 3],
-        ]
-        return np.nan_to_num(np.stack(numbers, axis=1), posinf=20.0, neginf=-20.0)
-
-    def features(self) -> np.ndarray:
-        """(n, 57): `outputs` and `numbers` side by side."""
-        return np.hstack([self.outputs(), self.numbers()])
+        return normalised(self.values[:, :QUANTILES])
 
 
-NUMBERS = (
-    "log gain", "mean over deviation", "share that is linear", "log E[f'²]/E[f²]", "share that is flat",
-    "share that rises", "entropy J", "left tail", "right tail",
-)  # fmt: skip
+def normalised(values: np.ndarray) -> np.ndarray:
+    """Rows of values at the quantiles, each over its √E[f²], clipped to ±5; 0 where they are not finite."""
+    with np.errstate(all="ignore"):
+        inner = np.clip(values, -1e100, 1e100)
+        size = np.sqrt(np.mean(inner**2, axis=1, keepdims=True))
+        return np.clip(np.nan_to_num(inner / np.where(size > 0, size, 1.0)), -CLIP, CLIP)
+
+
+View = Callable[[Sketches], np.ndarray]
 
 
 def sketch(space: Space, codes: Sequence[Code]) -> Sketches:
     """The sketches of `codes`, in order."""
     x = torch.cat([INPUTS, INPUTS])
     result = np.empty((len(codes), len(x)))
-    rows: dict[int, list[int]] = {}
-    for row, code in enumerate(codes):
-        rows.setdefault(space.shape_of(code)[0], []).append(row)
     with torch.no_grad(), one_thread():
-        for number, members in rows.items():
-            choices = np.array([space.shape_of(codes[row])[1] for row in members])
-            shape = space.shapes[number]
-            tables = _TABLES.setdefault(shape, {})
-            result[members] = evaluate(shape, choices, x, _parameters(), tables).numpy()
+        for number, shape in enumerate(space.shapes):
+            members, choices = _of_shape(space, number, codes)
+            if len(members):
+                tables = _TABLES.setdefault(shape, {})
+                result[members] = evaluate(shape, choices, x, _parameters(), tables).numpy()
     half = len(INPUTS)
     return Sketches(result[:, :half], result[:, half:])
+
+
+def _of_shape(space: Space, number: int, codes: Sequence[Code]) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the codes of one shape, and their choices, (places, slots)."""
+    if len(space.shapes) == 1:
+        return np.arange(len(codes)), np.array(codes)
+    members = [place for place, code in enumerate(codes) if code[0] == number]
+    return np.array(members, int), np.array([codes[place][1:] for place in members])
 
 
 _TABLES: WeakKeyDictionary[Shape, Tables] = WeakKeyDictionary()
@@ -127,49 +109,72 @@ _TABLES: WeakKeyDictionary[Shape, Tables] = WeakKeyDictionary()
 class Sketchbook:
     """Sketches of one space's codes that are kept: strategies look at the same candidates again and again.
 
-    Where it is full it begins anew; that changes nothing but the time taken.
+    A space that fits is sketched whole at the first look, which takes less time than some dozens of looks, and once
+    in a process. Where the book is full it begins anew; that changes nothing but the time taken.
+
+    Parameters
+    ----------
+    view : what a strategy sees of sketches, (sketches, any number); it is kept too, in single precision
 
     Attributes
     ----------
-    values : (codes looked at, 104), both halves of a sketch
-    good : bool, which are worth training
+    good : bool, which of the codes looked at are worth training
     keys : equal for equal functions
     """
 
-    def __init__(self, space: Space):
-        self.space = space
+    def __init__(self, space: Space, view: View | None = None):
+        self.space, self.view = space, view
         self._begin()
 
     def _begin(self) -> None:
         self.rows: dict[Code, int] = {}
-        self.values, self.good = np.empty((64, 2 * len(INPUTS))), np.empty(64, bool)
+        self.good: list[bool] = []
         self.keys: list[bytes] = []
+        self.views: np.ndarray | None = None
 
     def look(self, codes: Sequence[Code]) -> list[int]:
         """Rows of `codes`, which stay valid until the next call."""
-        if len(self.rows) + len(codes) > KEPT:
-            self._begin()
-        new = [code for code in dict.fromkeys(codes) if code not in self.rows]
-        if new:
-            self._add(new)
+        rows = self.rows
+        try:
+            return [rows[code] for code in codes]
+        except KeyError:
+            pass
+        if self.space.size <= KEPT:
+            self.rows, self.good, self.keys, self.views = _whole(self.space, self.view)
+        else:
+            if len(self.rows) + len(codes) > KEPT:
+                self._begin()
+            self._add([code for code in dict.fromkeys(codes) if code not in self.rows])
         return [self.rows[code] for code in codes]
 
     def _add(self, codes: list[Code]) -> None:
         sketches = sketch(self.space, codes)
         start, stop = len(self.keys), len(self.keys) + len(codes)
-        while stop > len(self.good):
-            self.values = np.concatenate([self.values, np.empty_like(self.values)])
-            self.good = np.concatenate([self.good, np.empty_like(self.good)])
-        self.values[start:stop] = np.hstack([sketches.values, sketches.generic])
-        self.good[start:stop] = sketches.ordinary()
+        if self.view is not None:
+            seen = self.view(sketches)
+            if self.views is None:
+                self.views = np.empty((max(64, stop), seen.shape[1]), np.float32)
+            while stop > len(self.views):
+                self.views = np.concatenate([self.views, np.empty_like(self.views)])
+            self.views[start:stop] = seen
+        self.good += sketches.ordinary().tolist()
         self.keys += sketches.keys()
         self.rows.update(zip(codes, range(start, stop), strict=True))
 
-    def sketches(self, codes: Sequence[Code]) -> Sketches:
-        """The sketches of `codes`, in order."""
-        rows = self.look(codes)  # before the arrays are read: it may replace them
-        values = self.values[rows]
-        return Sketches(values[:, : len(INPUTS)], values[:, len(INPUTS) :])
+    def seen(self, codes: Sequence[Code]) -> np.ndarray:
+        """The views of `codes`, in order."""
+        rows = self.look(codes)  # before the array is read: it may replace it
+        assert self.views is not None, "a book without a view"
+        return self.views[rows]
+
+
+@lru_cache(maxsize=4)
+def _whole(space: Space, view: View | None) -> tuple[dict[Code, int], list[bool], list[bytes], np.ndarray | None]:
+    """Rows, worth, keys and views of all codes of a space; nobody writes to them."""
+    codes = list(space.codes())
+    sketches = sketch(space, codes)
+    views = None if view is None else view(sketches).astype(np.float32)
+    return dict(zip(codes, range(len(codes)), strict=True)), sketches.ordinary().tolist(), sketches.keys(), views
 
 
 def from_values(values: np.ndarray) -> Sketches:

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,6 +143,11 @@ class Space:
             index, digit = divmod(index, slot.count)
             digits.append(digit)
         return (*self._head(number), *reversed(digits))
+
+    def codes(self) -> Iterator[Code]:
+        """Every code, in the order of the index."""
+        for number, shape in enumerate(self.shapes):
+            yield from product(*([head] for head in self._head(number)), *(range(slot.count) for slot in shape.slots))
 
     def index(self, code: Sequence[int]) -> int:
         """The index of a code; SearchError if it is none of this space."""

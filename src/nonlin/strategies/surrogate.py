@@ -28,16 +28,17 @@ import numpy as np
 from scipy.special import ndtri
 
 from nonlin.expr import Expr
-from nonlin.strategies.descriptors import NUMBERS, SHAPE, descriptors
-from nonlin.strategies.memory import Memory, merit, rank
-from nonlin.strategies.moves import crossover, draw, mutate
+from nonlin.strategies.descriptors import NUMBERS, SHAPE, WIDTH, descriptors
+from nonlin.strategies.memory import Memory
+from nonlin.strategies.moves import cross_each, draw, mutate_each
 from nonlin.strategies.process import Process
+from nonlin.strategies.ranks import Merits, rank
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
 LEAST_TOLD = 4  # outcomes before the process is asked
 MOST_TOLD = 400  # observations that a pool begins with: the best half of them, and the latest
-AGE, ROOM = 16, 200  # proposals from one pool, and observations that it takes besides
+AGE, ROOM = 16, 96  # proposals from one pool, and observations that it takes besides
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,17 @@ class Pool:
         "observed": observations in the order in which the process took them, the first "known" at once; "asked":
         proposals made
     codes, keys : the candidates, all new when the pool was made
+    views : their descriptors
+    places : where each code is among them
+    gone : bool, which are no longer new, as far as that has been seen
     """
 
     plan: dict[str, Any]
     codes: list[Code]
     keys: list[bytes]
+    views: np.ndarray
+    places: dict[Code, int]
+    gone: np.ndarray
     process: Process
 
     @property
@@ -83,7 +90,7 @@ class Surrogate:
         self,
         space: Space,
         seed: int = 0,
-        random: int = 600,
+        random: int = 1800,
         moved: int = 200,
         parents: int = 5,
         reach: tuple[float, float] = (0.6, 3.0),
@@ -96,7 +103,8 @@ class Surrogate:
         self.blocks = ((SHAPE, reach[0], share), (NUMBERS, reach[1], 1 - share))
         self.noise, self.daring, self.chance = noise, daring, chance
         self.generator = np.random.default_rng(seed)
-        self.memory = Memory(space)
+        self.memory = Memory(space, descriptors)
+        self.merits, self.judged = Merits(), np.zeros(0, int)  # of all told, strangers too; and their names
         self.believed: dict[int, float] = {}  # number of a code that is out -> what was predicted of it
         self.pool: Pool | None = None
         self.rows: dict[int, np.ndarray] = {}  # descriptors of observations, kept from pool to pool
@@ -124,12 +132,17 @@ class Surrogate:
         self._observe(pool)
         mean, deviation = pool.process.predict(self._values(pool.plan["observed"]))
         # rounded, so that functions of equal outputs are equal in whatever order sums were taken
-        promise = np.round(mean + self.daring * deviation, 9)
-        for place in np.argsort(-promise, kind="stable"):
+        promise = np.round(mean + self.daring * deviation, 4)
+        promise[pool.gone] = -np.inf
+        while len(promise):
+            place = int(promise.argmax())
+            if promise[place] == -np.inf:
+                break
+            pool.gone[place], promise[place] = True, -np.inf
             if pool.keys[place] not in self.memory.seen:
                 pool.plan["asked"] += 1
                 number = len(self.memory.codes)
-                self.believed[number], self.rows[number] = float(mean[place]), pool.process.candidates[place]
+                self.believed[number], self.rows[number] = float(mean[place]), pool.views[place]
                 return pool.codes[place]
         return None
 
@@ -148,22 +161,33 @@ class Surrogate:
         """The pool of a plan; every number in it comes out the same, bit by bit, however often it is made."""
         codes = self._candidates(plan["parents"], generator)
         codes = [codes[k] for k in self.memory.fresh(codes, before=plan["fresh"])]
-        keys = [self.memory.key(code) for code in codes]
+        book = self.memory.book
+        views = book.seen(codes) if codes else np.zeros((0, WIDTH), np.float32)
+        pool = Pool(
+            plan, codes, [book.keys[row] for row in book.look(codes)], views,
+            {code: place for place, code in enumerate(codes)}, np.zeros(len(codes), bool),
+            Process(views, self.blocks, self.noise, plan["known"] + ROOM),
+        )  # fmt: skip
         observed, known = plan["observed"], plan["known"]
-        process = Process(descriptors(self.memory.book.sketches(codes)), self.blocks, self.noise, MOST_TOLD + ROOM)
-        process.begin(self._described(observed[:known]))
-        for point in self._described(observed[known:]):
-            process.add(point)
-        return Pool(plan, codes, keys, process)
+        pool.process.begin(self._described(observed[:known]))
+        for name in observed[known:]:
+            self._add(pool, name)
+        return pool
+
+    def _add(self, pool: Pool, name: int) -> None:
+        place = None if name < 0 else pool.places.get(self.memory.codes[name])
+        pool.process.add(self._described([name])[0] if place is None else pool.views[place], place)
 
     def _candidates(self, parents: Sequence[int], generator: np.random.Generator) -> list[Code]:
         codes = draw(self.space, self.random, generator)
         best = [self.memory.codes[number] for number in parents]
-        for k in range(self.moved if best else 0):
-            parent = best[k % len(best)]
-            if k % 4 == 3:
-                parent = crossover(self.space, parent, best[int(generator.integers(len(best)))], generator)
-            codes.append(mutate(self.space, parent, generator))
+        if best:
+            turns = np.arange(self.moved)
+            first, second = turns % len(best), generator.integers(len(best), size=self.moved)
+            crossed = cross_each(self.space, [best[k] for k in first[3::4]], [best[k] for k in second[3::4]], generator)
+            moving = [best[k] for k in first]
+            moving[3::4] = crossed
+            codes += mutate_each(self.space, moving, generator)
         return codes
 
     # Observations
@@ -175,9 +199,9 @@ class Surrogate:
             *range(plan["codes"], len(memory.codes)),
             *(-1 - k for k in range(plan["strangers"], len(memory.strangers))),
         ]
-        for name, point in zip(later, self._described(later), strict=True):
+        for name in later:
             if not pool.process.is_full:
-                pool.process.add(point)
+                self._add(pool, name)
                 plan["observed"].append(name)
         plan["codes"], plan["strangers"] = len(memory.codes), len(memory.strangers)
 
@@ -186,52 +210,59 @@ class Surrogate:
         names = [*(-1 - k for k in range(len(self.memory.strangers))), *range(len(self.memory.codes))]
         if len(names) <= MOST_TOLD:
             return names
-        told = [name for name in names if self._is_told(name)]
-        order = np.argsort(-merit([self._result(name) for name in told]), kind="stable")
-        kept = {told[k] for k in order[: MOST_TOLD // 2]} | set(names[-(MOST_TOLD // 2) :])
+        order = np.argsort(-self.merits.values(), kind="stable")
+        kept = set(self.judged[order[: MOST_TOLD // 2]].tolist()) | set(names[-(MOST_TOLD // 2) :])
         return [name for name in names if name in kept]
-
-    def _is_told(self, name: int) -> bool:
-        return name < 0 or name in self.memory.results
-
-    def _result(self, name: int) -> tuple[float, float]:
-        if name < 0:
-            _, score, loss = self.memory.strangers[-1 - name]
-            return score, loss
-        return self.memory.results[name]
 
     def _described(self, names: Sequence[int]) -> np.ndarray:
         """Descriptors of observations, (names, features)."""
         if missing := [name for name in names if name >= 0 and name not in self.rows]:
-            made = descriptors(self.memory.book.sketches([self.memory.codes[name] for name in missing]))
+            made = self.memory.book.seen([self.memory.codes[name] for name in missing])
             self.rows.update(zip(missing, made, strict=True))
         if any(name < 0 and name not in self.rows for name in names):
             for k, row in enumerate(descriptors(self.memory.strangers_sketches())):
-                self.rows[-1 - k] = row
-        return np.array([self.rows[name] for name in names])
+                self.rows[-1 - k] = row.astype(np.float32)
+        return np.array([self.rows[name] for name in names], np.float32).reshape(len(names), WIDTH)
 
     def _values(self, names: Sequence[int]) -> np.ndarray:
         """Merits of observations as standard normal scores, (names,); of those that are out, what is believed."""
-        told = [k for k, name in enumerate(names) if self._is_told(name)]
-        values = np.array([self.believed.get(name, 0.0) for name in names])
-        ranks = rank(merit([self._result(names[k]) for k in told]))
-        values[told] = ndtri((ranks * (len(told) - 1) + 0.5) / len(told))
+        merits = np.full(len(self.memory.codes) + len(self.memory.strangers), np.nan)
+        merits[self.judged] = self.merits.values()  # strangers have negative names: they count from the end
+        known = merits[np.array(names, int)]
+        told = np.flatnonzero(~np.isnan(known))
+        values = np.zeros(len(names))
+        if len(told) < len(names):
+            values = np.array([self.believed.get(name, 0.0) for name in names])
+        values[told] = ndtri((rank(known[told]) * (len(told) - 1) + 0.5) / max(1, len(told)))
         return values
 
     def tell(self, expr: Expr, score: float, loss: float) -> None:
-        number = self.memory.tell(expr, score, loss)
+        memory, known = self.memory, len(self.memory.results)
+        number = memory.tell(expr, score, loss)
         if number is not None:
             self.believed.pop(number, None)
+            if len(memory.results) == known:  # told again
+                self._judge_anew()
+                return
+        self.judged = np.append(self.judged, -len(memory.strangers) if number is None else number)
+        self.merits.add(float(score), float(loss))
+
+    def _judge_anew(self) -> None:
+        strangers = [(score, loss) for _, score, loss in self.memory.strangers]
+        self.merits = Merits([*strangers, *self.memory.results.values()])
+        self.judged = np.array([*(-1 - k for k in range(len(strangers))), *self.memory.results], int)
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "memory": self.memory.state(), "believed": [[number, value] for number, value in self.believed.items()],
+            "memory": self.memory.state_dict(),
+            "believed": [[number, value] for number, value in self.believed.items()],
             "pool": None if self.pool is None else _copied(self.pool.plan),
             "generator": self.generator.bit_generator.state,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.memory.load(state["memory"])
+        self.memory.load_state_dict(state["memory"])
+        self._judge_anew()
         self.rows, self.believed, self.pool = {}, dict(state["believed"]), None
         self.generator.bit_generator.state = state["generator"]
         if state["pool"] is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from nonlin.expr import Expr, substitute
 from nonlin.expr.identity import IdentityIndex
@@ -25,25 +25,36 @@ class Known:
 
 def recognise(expr: Expr) -> tuple[Known, ...]:
     """Every known activation that is this function: as it stands first, then at its initial values."""
-    index, owners = _index(tuple(catalogue().entries.values()))
-    key = index.find(expr)
-    return tuple(owners[key]) if key is not None else ()
+    names = _names()
+    key = names.index.find(expr)
+    return tuple(names.owners[key]) if key is not None else ()
 
 
-@lru_cache(maxsize=2)
-def _index(entries: tuple[Entry, ...]) -> tuple[IdentityIndex, dict[str, list[Known]]]:
+class _Names:
     """The keys of all known functions, and the names of each key."""
-    index = IdentityIndex()
-    owners: dict[str, list[Known]] = {}
-    found: list[tuple[str, Known]] = []
-    for entry in entries:
-        act = entry.activation()
-        found.append((index.add(act.expr)[0], Known(entry.name)))
-    for entry in entries:
-        act = entry.activation()
-        if act.parameters:
-            fixed = substitute(act.expr, act.parameters)
-            found.append((index.add(fixed)[0], Known(entry.name, act.initial)))
-    for key, known in found:
-        owners.setdefault(key, []).append(known)
-    return index, owners
+
+    def __init__(self, entries: Sequence[Entry]):
+        self.entries = entries
+        self.index = IdentityIndex()
+        self.owners: dict[str, list[Known]] = {}
+        acts = [entry.activation() for entry in entries]
+        for act in acts:
+            self._add(act.expr, Known(act.name))
+        for act in acts:
+            if act.parameters:
+                self._add(substitute(act.expr, act.parameters), Known(act.name, act.initial))
+
+    def _add(self, expr: Expr, known: Known) -> None:
+        self.owners.setdefault(self.index.add(expr)[0], []).append(known)
+
+
+_latest = _Names(())
+
+
+def _names() -> _Names:
+    """Those of the catalogue as it is now. Entries that have not changed are compared by identity, in a microsecond."""
+    global _latest
+    entries = list(catalogue().entries.values())
+    if entries != _latest.entries:
+        _latest = _Names(entries)
+    return _latest

@@ -4,72 +4,46 @@
 // Their trained numbers are one for all elements, or one per channel. In the second case with few elements to a
 // channel side by side, the numbers are spread over a stretch of whole periods, so that loops stay long.
 
-// One block's elements, with its numbers: numbers[p] + i*step (step is 0 where they are the same everywhere).
+// BLOCK elements: pointers to the first of them in each array, and where their numbers stand.
 template <class T>
 struct Block {
-  int64_t at, n;  // from element `at` of the arrays, n <= BLOCK
-  const T* const* numbers;
-  T* const* sums;  // as numbers: where sums by the numbers are added; with step 0 those of BLOCK lanes
+  const T *x, *y;     // y: null for the gradients of a step that does not read it
+  const T* gradient;  // null for values
+  T* out;
+  const T* const* numbers;  // numbers[p][i], or numbers[p][0] where they are the same everywhere
+  T* const* sums;           // where sums by the numbers are added, of each element or of a vector's lanes; or null
   bool varying;
 };
 
+// Vectors in memory.
 template <class T>
-NONLIN_INLINE void multiply_by(T* values, const T* numbers, bool varying, int64_t n) {
-  if (varying)
-    for (int64_t i = 0; i < n; ++i) values[i] *= numbers[i];
-  else
-    for (int64_t i = 0; i < n; ++i) values[i] *= numbers[0];
-}
-
-// sum[i] = sum_k numbers[k]*z[i]^k over a whole block, a few vectors at a time so that they stay in registers.
-template <class T>
-NONLIN_INLINE void horner(T* sum, const T* z, const T* const* numbers, int64_t count, bool varying) {
-  typedef typename Vector<T>::type vector;
-  constexpr int64_t LANES = Vector<T>::lanes, TOGETHER = 4;
-  for (int64_t i = 0; i < BLOCK; i += TOGETHER * LANES) {
-    vector total[TOGETHER], base[TOGETHER];
-    NONLIN_UNROLL
-    for (int v = 0; v < TOGETHER; ++v) total[v] = vector{}, base[v] = *reinterpret_cast<const vector*>(z + i + v * LANES);
-    for (int64_t k = count - 1; k >= 0; --k) {
-      NONLIN_UNROLL
-      for (int v = 0; v < TOGETHER; ++v) {
-        if (varying)
-          total[v] = total[v] * base[v] + *reinterpret_cast<const vector*>(numbers[k] + i + v * LANES);
-        else
-          total[v] = total[v] * base[v] + numbers[k][0];
-      }
-    }
-    NONLIN_UNROLL
-    for (int v = 0; v < TOGETHER; ++v) *reinterpret_cast<vector*>(sum + i + v * LANES) = total[v];
+struct Wide {
+  typedef typename Vector<T>::type type;
+  static constexpr int64_t lanes = Vector<T>::lanes;
+  static NONLIN_INLINE_MEMBER type load(const T* from) { return *reinterpret_cast<const type*>(from); }
+  static NONLIN_INLINE_MEMBER void store(T* to, type value) { *reinterpret_cast<type*>(to) = value; }
+  static NONLIN_INLINE_MEMBER type number(const T* from, int64_t i, bool varying) {
+    return varying ? load(from + i) : type{} + from[0];
   }
-}
+};
 
-// sums[k][i] += weight[i]*z[i]^k over a whole block.
-template <class T>
-NONLIN_INLINE void add_powers(T* const* sums, const T* weight, const T* z, int64_t count) {
-  typedef typename Vector<T>::type vector;
-  constexpr int64_t LANES = Vector<T>::lanes, TOGETHER = 4;
-  for (int64_t i = 0; i < BLOCK; i += TOGETHER * LANES) {
-    vector term[TOGETHER], base[TOGETHER];
-    NONLIN_UNROLL
-    for (int v = 0; v < TOGETHER; ++v) {
-      term[v] = *reinterpret_cast<const vector*>(weight + i + v * LANES);
-      base[v] = *reinterpret_cast<const vector*>(z + i + v * LANES);
-    }
-    for (int64_t k = 0; k < count; ++k) {
-      NONLIN_UNROLL
-      for (int v = 0; v < TOGETHER; ++v) {
-        *reinterpret_cast<vector*>(sums[k] + i + v * LANES) += term[v];
-        term[v] *= base[v];
-      }
-    }
-  }
+// exp of a vector within -80 ... 0.
+NONLIN_INLINE Wide<float>::type bell_of(Wide<float>::type x) {
+  typedef uint32_t whole __attribute__((vector_size(NONLIN_VECTOR_BYTES)));
+  const Wide<float>::type shifted = x * float(LOG2_E) + ROUNDER_F, n = shifted - ROUNDER_F;
+  const Wide<float>::type r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  const whole power = ((whole)shifted - (bits(ROUNDER_F) - 127)) << 23;
+  return (exponential_kernel(r) + 1.0f) * (Wide<float>::type)power;
+}
+NONLIN_INLINE Wide<double>::type bell_of(Wide<double>::type x) {
+  for (int64_t i = 0; i < Wide<double>::lanes; ++i) x[i] = exponential(x[i]);
+  return x;
 }
 
 // The intercepts and slopes of a block's positions; each index is in 0 ... segments - 1.
 template <class T>
-NONLIN_INLINE void look_up(const T* lines, int64_t segments, const int32_t* index, T* intercepts, T* slopes, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) intercepts[i] = lines[index[i]], slopes[i] = lines[segments + index[i]];
+NONLIN_INLINE void look_up(const T* lines, int64_t segments, const int32_t* index, T* intercepts, T* slopes) {
+  for (int64_t i = 0; i < BLOCK; ++i) intercepts[i] = lines[index[i]], slopes[i] = lines[segments + index[i]];
 }
 
 #if NONLIN_VECTOR_BYTES == 64  // AVX-512
@@ -87,12 +61,12 @@ NONLIN_INLINE __m512 permuted(const float* values, __m512i index) {
   return _mm512_mask_blend_ps(sixth, lower, upper);
 }
 
-// Half the time of 2*n loads.
-NONLIN_INLINE void look_up(const float* lines, int64_t segments, const int32_t* index, float* intercepts, float* slopes,
-                           int64_t n) {
-  if (segments != IN_REGISTERS || n % 16) return look_up<float>(lines, segments, index, intercepts, slopes, n);
+// Half the time of as many loads.
+NONLIN_INLINE void look_up(const float* lines, int64_t segments, const int32_t* index, float* intercepts,
+                           float* slopes) {
+  if (segments != IN_REGISTERS) return look_up<float>(lines, segments, index, intercepts, slopes);
   const __m512 last[2] = {_mm512_set1_ps(lines[segments - 1]), _mm512_set1_ps(lines[2 * segments - 1])};
-  for (int64_t i = 0; i < n; i += 16) {
+  for (int64_t i = 0; i < BLOCK; i += 16) {
     const __m512i at = _mm512_loadu_si512(index + i);
     const __mmask16 beyond = _mm512_test_epi32_mask(at, _mm512_set1_epi32(128));
     _mm512_storeu_ps(intercepts + i, _mm512_mask_blend_ps(beyond, permuted(lines, at), last[0]));
@@ -114,40 +88,47 @@ class TableStep {
   const T* values() const { return static_cast<const T*>(call_.rho); }
   int64_t numbers() const { return 1; }
   int64_t sums() const { return call_.gradient_rho ? 1 : 0; }
+  const void* x() const { return call_.y; }
 
-  template <bool FULL>
   NONLIN_INLINE_MEMBER void run(const Block<T>& block) const {
-    const T* y = static_cast<const T*>(call_.y) + block.at;
-    T* out = static_cast<T*>(call_.out) + block.at;
-    const int64_t n = FULL ? BLOCK : block.n;  // known loop lengths are twice as fast
+    const T* const y = block.y;
+    T* const out = block.out;
     T place[BLOCK], move[BLOCK], slope[BLOCK];
     int32_t index[BLOCK];
-    for (int64_t i = 0; i < n; ++i) {
+    for (int64_t i = 0; i < BLOCK; ++i) {
       T p = y[i] * stretch_ + shift_;
       p = p > top_ ? top_ : p;
       const T known = p > T(0) ? p : T(0);  // 0 for NaN, which has no whole number
       place[i] = p < T(0) ? T(0) : p;
       index[i] = int32_t(known);
     }
-    look_up(lines_, call_.segments, index, move, slope, n);
-    for (int64_t i = 0; i < n; ++i) move[i] += slope[i] * place[i];
-    if (!call_.gradient) {
-      multiply_by(move, block.numbers[0], block.varying, n);
+    look_up(lines_, call_.segments, index, move, slope);
+    for (int64_t i = 0; i < BLOCK; ++i) move[i] += slope[i] * place[i];
+    if (!block.gradient) {
+      multiply_by(move, block);
       NONLIN_INDEPENDENT
-      for (int64_t i = 0; i < n; ++i) out[i] = y[i] + move[i];
+      for (int64_t i = 0; i < BLOCK; ++i) out[i] = y[i] + move[i];
       return;
     }
-    const T* g = static_cast<const T*>(call_.gradient) + block.at;
-    multiply_by(slope, block.numbers[0], block.varying, n);
+    const T* const g = block.gradient;
+    multiply_by(slope, block);
     NONLIN_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) out[i] = g[i] * (T(1) + slope[i] * stretch_);
+    for (int64_t i = 0; i < BLOCK; ++i) out[i] = g[i] * (T(1) + slope[i] * stretch_);
     if (!block.sums) return;
-    T* to = block.sums[0];
+    T* const to = block.sums[0];
     NONLIN_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) to[i] += g[i] * move[i];
+    for (int64_t i = 0; i < BLOCK; ++i) to[i] += g[i] * move[i];
   }
 
  private:
+  static NONLIN_INLINE_MEMBER void multiply_by(T* values, const Block<T>& block) {
+    const T* const rho = block.numbers[0];
+    if (block.varying)
+      for (int64_t i = 0; i < BLOCK; ++i) values[i] *= rho[i];
+    else
+      for (int64_t i = 0; i < BLOCK; ++i) values[i] *= rho[0];
+  }
+
   const nl_table_call& call_;
   const T* const lines_;
   const T stretch_, shift_, top_;
@@ -182,40 +163,74 @@ class HermiteStep {
   const T* values() const { return values_; }
   int64_t numbers() const { return call_.gradient ? 2 * order_ + 1 : order_; }
   int64_t sums() const { return call_.gradient_coefficients ? order_ : 0; }
+  const void* x() const { return call_.x; }
 
-  template <bool FULL>
   NONLIN_INLINE_MEMBER void run(const Block<T>& block) const {
-    const T* x = static_cast<const T*>(call_.x) + block.at;
-    T* out = static_cast<T*>(call_.out) + block.at;
-    const int64_t n = FULL ? BLOCK : block.n;  // known loop lengths are twice as fast
-    T z[BLOCK], bell[BLOCK], sum[BLOCK];
-    if (!FULL) fill(z, T(0), BLOCK), fill(bell, T(0), BLOCK);
-    for (int64_t i = 0; i < n; ++i) {
-      T value = (x[i] - mean_) * inverse_;
-      value = value > reach_ ? reach_ : value;
-      z[i] = value < -reach_ ? -reach_ : value;
+    for (int64_t i = 0; i < BLOCK; i += TOGETHER * W::lanes) {
+      vector z[TOGETHER], bell[TOGETHER], sum[TOGETHER];
+      NONLIN_UNROLL
+      for (int v = 0; v < TOGETHER; ++v) {
+        const vector reach = vector{} + reach_;
+        z[v] = (W::load(block.x + i + v * W::lanes) - mean_) * inverse_;
+        z[v] = z[v] > reach ? reach : z[v];
+        z[v] = z[v] < -reach ? -reach : z[v];
+        bell[v] = bell_of(z[v] * z[v] * T(-0.5));
+      }
+      if (!block.gradient) {
+        horner(sum, z, block, i, 0, order_);
+        NONLIN_UNROLL
+        for (int v = 0; v < TOGETHER; ++v) {
+          const int64_t at = i + v * W::lanes;
+          W::store(block.out + at, sum[v] * (bell[v] * deviation_) + W::load(block.y + at));
+        }
+        continue;
+      }
+      horner(sum, z, block, i, order_, order_ + 1);
+      NONLIN_UNROLL
+      for (int v = 0; v < TOGETHER; ++v) {
+        const int64_t at = i + v * W::lanes;
+        const vector g = W::load(block.gradient + at), reach = vector{} + reach_;
+        bell[v] *= g;
+        W::store(block.out + at, sum[v] * (z[v] >= reach ? vector{} : z[v] <= -reach ? vector{} : bell[v]));
+      }
+      if (block.sums) add_powers(block, i, bell, z);
     }
-    NONLIN_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) bell[i] = exponential(T(-0.5) * z[i] * z[i]);
-    if (!call_.gradient) {
-      const T* y = static_cast<const T*>(call_.y) + block.at;
-      horner(sum, z, block.numbers, order_, block.varying);
-      NONLIN_INDEPENDENT
-      for (int64_t i = 0; i < n; ++i) out[i] = sum[i] * (bell[i] * deviation_) + y[i];
-      return;
-    }
-    horner(sum, z, block.numbers + order_, order_ + 1, block.varying);
-    const T* g = static_cast<const T*>(call_.gradient) + block.at;
-    for (int64_t i = 0; i < n; ++i) bell[i] *= g[i];
-    NONLIN_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) {
-      const T inside = absolute(z[i]) >= reach_ ? T(0) : bell[i];
-      out[i] = sum[i] * inside;
-    }
-    if (block.sums) add_powers(block.sums, bell, z, order_);
   }
 
  private:
+  typedef Wide<T> W;
+  typedef typename W::type vector;
+  static constexpr int64_t TOGETHER = 4;  // vectors at a time, so that one need not wait for the other
+
+  // sum = sum_k numbers[first + k]*z^k
+  NONLIN_INLINE_MEMBER void horner(vector* sum, const vector* z, const Block<T>& block, int64_t i, int64_t first,
+                                   int64_t count) const {
+    NONLIN_UNROLL
+    for (int v = 0; v < TOGETHER; ++v) sum[v] = vector{};
+    for (int64_t k = first + count - 1; k >= first; --k) {
+      NONLIN_UNROLL
+      for (int v = 0; v < TOGETHER; ++v)
+        sum[v] = sum[v] * z[v] + W::number(block.numbers[k], i + v * W::lanes, block.varying);
+    }
+  }
+
+  // sums[k] += weight*z^k; weight is lost.
+  NONLIN_INLINE_MEMBER void add_powers(const Block<T>& block, int64_t i, vector* weight, const vector* z) const {
+    for (int64_t k = 0; k < order_; ++k) {
+      if (block.varying) {
+        NONLIN_UNROLL
+        for (int v = 0; v < TOGETHER; ++v) {
+          T* to = block.sums[k] + i + v * W::lanes;
+          W::store(to, W::load(to) + weight[v]);
+        }
+      } else {  // few stores, which are what this waits for
+        W::store(block.sums[k], W::load(block.sums[k]) + ((weight[0] + weight[1]) + (weight[2] + weight[3])));
+      }
+      NONLIN_UNROLL
+      for (int v = 0; v < TOGETHER; ++v) weight[v] *= z[v];
+    }
+  }
+
   const nl_hermite_call& call_;
   const T mean_, deviation_, inverse_, reach_;
   const int64_t order_;
@@ -226,14 +241,19 @@ class HermiteStep {
 template <class T, class Step>
 class StepJob {
  public:
-  StepJob(const Step& step, const Shape& shape, double* totals)
+  template <class Call>
+  StepJob(const Step& step, const Call& call, double* totals)
       : step_(step),
-        shape_(shape),
+        x_(static_cast<const T*>(step.x())),
+        y_(static_cast<const T*>(call.y)),
+        gradient_(static_cast<const T*>(call.gradient)),
+        out_(static_cast<T*>(call.out)),
+        shape_{call.channels, call.inner},
         totals_(totals),
         count_(step.numbers()),
         summed_(step.sums()),
-        spread_(shape.channels > 1 && shape.inner < BLOCK),
-        width_(spread_ ? spread_width(shape) : BLOCK),
+        spread_(shape_.channels > 1 && shape_.inner < BLOCK),
+        width_(spread_ ? spread_width(shape_) : BLOCK),
         numbers_(memory_.take<const T*>(count_)),
         lanes_(memory_.take<T*>(summed_ + 1)) {
     for (int64_t p = 0; p < summed_; ++p) lanes_[p] = memory_.take<T>(width_ + BLOCK);
@@ -264,7 +284,7 @@ class StepJob {
     for (int64_t p = 0; p < count_; ++p) numbers_[p] = step_.values() + p * shape_.channels + channel;
     for (int64_t start = 0; start < length; start += BLOCK) {
       const int64_t n = length - start < BLOCK ? length - start : BLOCK;
-      run_block({at + start, n, numbers_, summed_ ? lanes_ : nullptr, false});
+      run_block(at + start, n, lanes_, false);
       if (start / BLOCK % FLUSH == FLUSH - 1) flush_same(channel);
     }
     flush_same(channel);
@@ -294,7 +314,7 @@ class StepJob {
         const int64_t n = whole - inside < BLOCK ? whole - inside : BLOCK;
         for (int64_t p = 0; p < count_; ++p) numbers_[p] = spread[p] + inside;
         for (int64_t p = 0; p < summed_; ++p) lanes[p] = lanes_[p] + inside;
-        run_block({start + inside, n, numbers_, summed_ ? lanes : nullptr, true});
+        run_block(start + inside, n, lanes, true);
       }
       if (++periods % FLUSH == 0) flush_spread();
     }
@@ -317,15 +337,31 @@ class StepJob {
         for (int64_t inside = 0; inside < shape_.inner; ++inside) visit(i++, channel);
   }
 
-  void run_block(const Block<T>& block) const {
-    if (block.n == BLOCK)
-      step_.template run<true>(block);
+  void run_block(int64_t at, int64_t n, T* const* sums, bool varying) {
+    const Block<T> block = {x_ + at, y_ ? y_ + at : nullptr, gradient_ ? gradient_ + at : nullptr, out_ + at, numbers_,
+                            summed_ ? sums : nullptr, varying};
+    if (n == BLOCK)
+      step_.run(block);
     else
-      step_.template run<false>(block);
+      run_padded(block, n);
+  }
+
+  // A block that the arrays end in: with zeros behind its elements, which add nothing to sums of gradients.
+  void run_padded(Block<T> block, int64_t n) const {
+    T padded[3][BLOCK] = {}, out[BLOCK];
+    const T** const from[] = {&block.x, &block.y, &block.gradient};
+    for (int k = 0; k < 3; ++k)
+      if (*from[k]) memcpy(padded[k], *from[k], size_t(n) * sizeof(T)), *from[k] = padded[k];
+    T* const to = block.out;
+    block.out = out;
+    step_.run(block);
+    memcpy(to, out, size_t(n) * sizeof(T));
   }
 
   Memory memory_;
   const Step& step_;
+  const T *const x_, *const y_, *const gradient_;
+  T* const out_;
   const Shape shape_;
   double* const totals_;  // (sums, channels)
   const int64_t count_, summed_;
@@ -340,7 +376,7 @@ template <class T, class Step, class Call>
 void correct(const Call& call, void* gradients) {
   struct Context {
     const Step& step;
-    Shape shape;
+    const Call& call;
     int64_t elements, stretch, sum_count;
     double* totals;  // (stretches, sum_count)
   };
@@ -356,11 +392,11 @@ void correct(const Call& call, void* gradients) {
   const int64_t threads = call.threads > 1 ? call.threads : 1, units = (elements + unit - 1) / unit;
   const int64_t stretch = (units + threads - 1) / threads * unit, stretches = (elements + stretch - 1) / stretch;
   const int64_t sum_count = step.sums() * call.channels;
-  Context context{step, shape, elements, stretch, sum_count, memory.take<double>(stretches * sum_count + 1)};
+  Context context{step, call, elements, stretch, sum_count, memory.take<double>(stretches * sum_count + 1)};
   const auto work = [](void* raw, int64_t item) {
     const Context& c = *static_cast<const Context*>(raw);
     const int64_t begin = item * c.stretch, end = begin + c.stretch < c.elements ? begin + c.stretch : c.elements;
-    StepJob<T, Step>(c.step, c.shape, c.totals + item * c.sum_count).run(begin, end);
+    StepJob<T, Step>(c.step, c.call, c.totals + item * c.sum_count).run(begin, end);
   };
   run_parallel(int(threads), stretches, work, &context);
   for (int64_t j = 0; j < sum_count; ++j) {

@@ -4,7 +4,16 @@
 // Rows of n numbers, `step` apart, into rows of `to_step`, the rest of which stays as it is.
 template <class T>
 NONLIN_INLINE void gather_rows(int64_t rows, int64_t n, const T* from, int64_t step, T* to, int64_t to_step) {
-  for (int64_t r = 0; r < rows; ++r) memcpy(to + r * to_step, from + r * step, size_t(n) * sizeof(T));
+  struct Piece {
+    T items[32 / sizeof(T)];
+  };
+  constexpr int64_t size = sizeof(Piece) / sizeof(T);
+  if (n % size) {
+    for (int64_t r = 0; r < rows; ++r) memcpy(to + r * to_step, from + r * step, size_t(n) * sizeof(T));
+    return;
+  }
+  for (int64_t r = 0; r < rows; ++r)  // pieces of a known size need no call
+    for (int64_t i = 0; i < n; i += size) memcpy(to + r * to_step + i, from + r * step + i, sizeof(Piece));
 }
 
 // The largest of n numbers, or any of them if some are NaN.
@@ -21,69 +30,67 @@ NONLIN_INLINE T largest_of(const T* x, int64_t n) {
     const auto next = load_vector(x + (i + LANES <= n ? i : n - LANES));  // the last one overlaps
     most = next > most ? next : most;
   }
-  T lanes[LANES];
-  memcpy(lanes, &most, sizeof lanes);
-  for (int64_t half = LANES / 2; half > 0; half /= 2)
-    for (int64_t j = 0; j < half; ++j) lanes[j] = lanes[j + half] > lanes[j] ? lanes[j + half] : lanes[j];
-  return lanes[0];
+  return fold_lanes<T>(most, [](auto a, auto b) { return b > a ? b : a; });
 }
 
+// One head after another. Shares lie as (key, query): what a softmax runs over is then the same lane of many vectors,
+// and no sum runs across lanes. With causality the blocks of keys that a block of queries does not see are left out.
 template <class T>
 class AttentionJob {
  public:
   explicit AttentionJob(const nl_attention& c)
       : c_(c), n_(c.positions), d_(c.features), wide_(padded<T>(n_)), deep_(padded<T>(d_)) {
     turned_ = memory_.take<T>(d_ * wide_);  // a factor, transposed
-    for (T*& part : parts_) part = memory_.take<T>(n_ * deep_);
+    copy_ = memory_.take<T>(n_ * deep_);
     scores_ = memory_.take<T>(n_ * wide_);
-    result_ = memory_.take<T>(n_ * deep_);
+    result_ = memory_.take<T>(n_ * deep_ + d_ * wide_);
     scratch_ = memory_.take_unset<T>(panel_size<T>());
   }
 
   void forward(int64_t child, int64_t batch, int64_t head) {
     const int64_t in = child * c_.child + batch * c_.batch + head * c_.head;
-    const T *q = at(c_.q, in), *k = at(c_.k, in), *v = at(c_.v, in);
     T* p = static_cast<T*>(c_.shares) + ((child * c_.batches + batch) * c_.heads + head) * n_ * wide_;
-    transpose(n_, d_, k, c_.position, turned_, wide_);
-    product<false>(n_, wide_, d_, q, c_.position, turned_, wide_, p, wide_);
-    for (int64_t i = 0; i < n_; ++i) softmax(p + i * wide_, c_.causal ? i + 1 : n_);
-    gather_rows(n_, d_, v, c_.position, parts_[0], deep_);
-    product<false>(n_, deep_, n_, p, wide_, parts_[0], deep_, result_, deep_);
-    gather_rows(n_, d_, result_, deep_, static_cast<T*>(c_.out) + outside(child, batch, head), c_.out_position);
+    transpose(n_, d_, at(c_.q, in), c_.position, turned_, wide_);
+    by_key_and_query(at(c_.k, in), c_.position, p);
+    softmax(p);
+    sum_over_keys(p, at(c_.v, in), c_.position, static_cast<T*>(c_.out) + outside(child, batch, head), c_.out_position);
   }
 
   void backward(int64_t child, int64_t batch, int64_t head) {
     const int64_t in = child * c_.child + batch * c_.batch + head * c_.head;
     const int64_t grad = child * c_.by_child + batch * c_.by_batch + head * c_.by_head;
-    const T *g = at(c_.gradient, outside(child, batch, head)), *v = at(c_.v, in);
+    const T* g = at(c_.gradient, outside(child, batch, head));
     const T* p = static_cast<const T*>(c_.shares) + ((child * c_.batches + batch) * c_.heads + head) * n_ * wide_;
-    gather_rows(n_, d_, g, c_.out_position, parts_[0], deep_);
-    gather_rows(n_, d_, at(c_.q, in), c_.position, parts_[1], deep_);
-    gather_rows(n_, d_, at(c_.k, in), c_.position, parts_[2], deep_);
-    product<true>(n_, deep_, n_, p, wide_, parts_[0], deep_, result_, deep_);
-    gather_rows(n_, d_, result_, deep_, static_cast<T*>(c_.by_v) + grad, c_.by_position);
-    transpose(n_, d_, v, c_.position, turned_, wide_);
-    product<false>(n_, wide_, d_, g, c_.out_position, turned_, wide_, scores_, wide_);
-    const T scale = T(c_.scale);
-    for (int64_t i = 0; i < n_; ++i) {
-      T* s = scores_ + i * wide_;
-      const T* share = p + i * wide_;
-      const T mean = sum_of<T>(wide_, [&](int64_t j) { return load_vector(s + j) * load_vector(share + j); },
-                               [&](int64_t j) { return s[j] * share[j]; });
-      NONLIN_INDEPENDENT
-      for (int64_t j = 0; j < wide_; ++j) s[j] = share[j] * (s[j] - mean) * scale;
-    }
-    product<false>(n_, deep_, n_, scores_, wide_, parts_[2], deep_, result_, deep_);
-    gather_rows(n_, d_, result_, deep_, static_cast<T*>(c_.by_q) + grad, c_.by_position);
-    product<true>(n_, deep_, n_, scores_, wide_, parts_[1], deep_, result_, deep_);
-    gather_rows(n_, d_, result_, deep_, static_cast<T*>(c_.by_k) + grad, c_.by_position);
+    sum_over_queries(p, rows_of(g, c_.out_position), static_cast<T*>(c_.by_v) + grad);
+    transpose(n_, d_, g, c_.out_position, turned_, wide_);
+    by_key_and_query(at(c_.v, in), c_.position, scores_);
+    through_softmax(p);
+    sum_over_keys(scores_, at(c_.k, in), c_.position, static_cast<T*>(c_.by_q) + grad, c_.by_position);
+    sum_over_queries(scores_, rows_of(at(c_.q, in), c_.position), static_cast<T*>(c_.by_k) + grad);
   }
 
  private:
+  static constexpr int64_t UNIT = LINE / int64_t(sizeof(T));  // queries in a block, and keys
+  struct Rows {  // (n, deep) with any distance between rows
+    const T* data;
+    int64_t step;
+  };
+
   static const T* at(const void* base, int64_t offset) { return static_cast<const T*>(base) + offset; }
   int64_t outside(int64_t child, int64_t batch, int64_t head) const {
     return child * c_.out_child + batch * c_.out_batch + head * c_.out_head;
   }
+
+  // The right factor of a product: where it lies, if its rows are whole vectors, or a copy padded with zeros.
+  Rows rows_of(const T* from, int64_t step) const {
+    if (d_ == deep_) return {from, step};
+    gather_rows(n_, d_, from, step, copy_, deep_);
+    return {copy_, deep_};
+  }
+
+  int64_t block() const { return c_.causal ? UNIT : n_; }
+  int64_t end_of(int64_t begin) const { return begin + block() < n_ ? begin + block() : n_; }
+  int64_t seen_from(int64_t key) const { return c_.causal ? key / UNIT * UNIT : 0; }  // the first query, rounded down
 
   template <bool TRANSPOSED>
   void product(int64_t rows, int64_t columns, int64_t inner, const T* a, int64_t a_step, const T* b, int64_t b_step,
@@ -92,23 +99,89 @@ class AttentionJob {
                                      Finish<T>{nullptr, nullptr, 0}, scratch_);
   }
 
-  // Scores to shares: the first `seen` count, the others become 0.
-  void softmax(T* s, int64_t seen) const {
+  // s (key, query) = rows (key, feature) * turned_ (feature, query)
+  void by_key_and_query(const T* rows, int64_t step, T* s) {
+    for (int64_t key = 0; key < n_; key += block()) {
+      const int64_t first = seen_from(key);
+      product<false>(end_of(key) - key, wide_ - first, d_, rows + key * step, step, turned_ + first, wide_,
+                     s + key * wide_ + first, wide_);
+    }
+  }
+
+  // to (query, feature) = sum over keys of s (key, query) * rows (key, feature), which lie in the caller's memory
+  void sum_over_keys(const T* s, const T* rows, int64_t step, T* to, int64_t to_step) {
+    for (int64_t query = 0; query < n_; query += block()) {
+      const int64_t end = end_of(query), keys = c_.causal ? end : n_;
+      if (d_ == deep_) {
+        product<true>(end - query, deep_, keys, s + query, wide_, rows, step, to + query * to_step, to_step);
+        continue;
+      }
+      const int64_t width = padded<T>(end - query);  // few features: queries fill the vectors better
+      product<true>(d_, width, keys, rows, step, s + query, wide_, result_, width);
+      transpose(d_, end - query, result_, width, to + query * to_step, to_step);
+    }
+  }
+
+  // to (key, feature) = sum over queries of s (key, query) * rows (query, feature)
+  void sum_over_queries(const T* s, Rows rows, T* to) {
+    const int64_t to_step = c_.by_position;
+    const bool whole = d_ == deep_;
+    for (int64_t key = 0; key < n_; key += block()) {
+      const int64_t end = end_of(key), first = seen_from(key);
+      T* place = to + key * to_step;
+      product<false>(end - key, deep_, n_ - first, s + key * wide_ + first, wide_, rows.data + first * rows.step,
+                     rows.step, whole ? place : result_, whole ? to_step : deep_);
+      if (!whole) gather_rows(end - key, d_, result_, deep_, place, to_step);
+    }
+  }
+
+  // A block of queries in a row of shares: one vector.
+  typedef typename Line<T>::type line;
+  static line& line_at(T* x) { return *reinterpret_cast<line*>(x); }
+  static const line& line_at(const T* x) { return *reinterpret_cast<const line*>(x); }
+  int64_t keys_seen(int64_t query) const { return c_.causal ? end_of(query) : n_; }  // by that block of queries
+
+  // Scores to shares, over the keys; of a key that a query does not see the share is 0.
+  void softmax(T* s) const {
+    const T scale = T(c_.scale);  // above 0
+    for (int64_t query = 0; query < wide_; query += UNIT) {
+      const int64_t keys = keys_seen(query);
+      for (int64_t key = query + 1; c_.causal && key < keys; ++key)
+        for (int64_t i = query; i < key; ++i) s[key * wide_ + i] = -T(INFINITE);
+      line most = line_at(s + query), sum = {};
+      for (int64_t key = 1; key < keys; ++key) {
+        const line& x = line_at(s + key * wide_ + query);
+        most = x > most ? x : most;
+      }
+      T top[UNIT];
+      memcpy(top, &most, sizeof top);
+      for (int64_t key = 0; key < keys; ++key) {
+        T* x = s + key * wide_ + query;
+        NONLIN_INDEPENDENT
+        for (int64_t i = 0; i < UNIT; ++i) x[i] = exponential((x[i] - top[i]) * scale);
+        sum += line_at(x);
+      }
+      const line factor = T(1) / sum;
+      for (int64_t key = 0; key < keys; ++key) line_at(s + key * wide_ + query) *= factor;
+    }
+  }
+
+  // The gradient by the scores, in place of that by the shares p.
+  void through_softmax(const T* p) {
     const T scale = T(c_.scale);
-    const T most = largest_of(s, seen) * scale;  // scale is above 0
-    NONLIN_INDEPENDENT
-    for (int64_t j = 0; j < wide_; ++j) s[j] = exponential(s[j] * scale - most);
-    for (int64_t j = seen; j < wide_; ++j) s[j] = T(0);
-    const T sum = sum_of<T>(wide_, [&](int64_t j) { return load_vector(s + j); }, [&](int64_t j) { return s[j]; });
-    const T factor = T(1) / sum;
-    NONLIN_INDEPENDENT
-    for (int64_t j = 0; j < wide_; ++j) s[j] *= factor;
+    for (int64_t query = 0; query < wide_; query += UNIT) {
+      const int64_t keys = keys_seen(query);
+      line sum = {};
+      for (int64_t at = query; at < keys * wide_; at += wide_) sum += line_at(scores_ + at) * line_at(p + at);
+      for (int64_t at = query; at < keys * wide_; at += wide_)
+        line_at(scores_ + at) = line_at(p + at) * (line_at(scores_ + at) - sum) * scale;
+    }
   }
 
   const nl_attention& c_;
   const int64_t n_, d_, wide_, deep_;
   Memory memory_;
-  T *turned_, *parts_[3], *scores_, *result_, *scratch_;
+  T *turned_, *copy_, *scores_, *result_, *scratch_;
 };
 
 template <class T>

@@ -8,6 +8,9 @@
 #include <string.h>
 #include <time.h>
 
+#include <type_traits>
+#include <utility>
+
 #include "interface.h"
 
 #define NONLIN_INLINE static inline __attribute__((always_inline))

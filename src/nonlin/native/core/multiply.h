@@ -151,21 +151,53 @@ void multiply_matrices(int64_t rows, int64_t columns, int64_t inner, Left<T> a, 
   }
 }
 
+constexpr int64_t SIDE = 8;  // of the blocks in which matrices are transposed
+
+#if defined(__clang__)
+template <class T>
+NONLIN_INLINE void transpose_block(const T* from, int64_t from_step, T* to, int64_t to_step) {
+  T block[SIDE][SIDE];
+  for (int64_t i = 0; i < SIDE; ++i)
+    for (int64_t j = 0; j < SIDE; ++j) block[j][i] = from[i * from_step + j];
+  for (int64_t j = 0; j < SIDE; ++j)
+    for (int64_t i = 0; i < SIDE; ++i) to[j * to_step + i] = block[j][i];
+}
+#else
+// Three times the first half of the rows interleaved with the second: the block is transposed.
+template <class T>
+NONLIN_INLINE void transpose_block(const T* from, int64_t from_step, T* to, int64_t to_step) {
+  typedef T eight __attribute__((vector_size(SIDE * sizeof(T)), aligned(sizeof(T)), may_alias));
+  typedef typename std::conditional<sizeof(T) == 4, int32_t, int64_t>::type index;
+  typedef index indices __attribute__((vector_size(SIDE * sizeof(T))));
+  constexpr indices low = {0, 8, 1, 9, 2, 10, 3, 11}, high = {4, 12, 5, 13, 6, 14, 7, 15};
+  eight rows[SIDE], mixed[SIDE];
+  NONLIN_UNROLL
+  for (int64_t i = 0; i < SIDE; ++i) rows[i] = *reinterpret_cast<const eight*>(from + i * from_step);
+  NONLIN_UNROLL
+  for (int round = 0; round < 3; ++round) {
+    NONLIN_UNROLL
+    for (int64_t i = 0; i < SIDE / 2; ++i) {
+      mixed[2 * i] = __builtin_shuffle(rows[i], rows[i + SIDE / 2], low);
+      mixed[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + SIDE / 2], high);
+    }
+    NONLIN_UNROLL
+    for (int64_t i = 0; i < SIDE; ++i) rows[i] = mixed[i];
+  }
+  NONLIN_UNROLL
+  for (int64_t i = 0; i < SIDE; ++i) *reinterpret_cast<eight*>(to + i * to_step) = rows[i];
+}
+#endif
+
 // to (columns, rows) = transposed from (rows, columns)
 template <class T>
 void transpose(int64_t rows, int64_t columns, const T* from, int64_t from_step, T* to, int64_t to_step) {
-  constexpr int64_t SIDE = 8;
   for (int64_t r = 0; r < rows; r += SIDE)
     for (int64_t c = 0; c < columns; c += SIDE) {
       const int64_t height = rows - r < SIDE ? rows - r : SIDE, width = columns - c < SIDE ? columns - c : SIDE;
       const T* source = from + r * from_step + c;
       T* target = to + c * to_step + r;
       if (height == SIDE && width == SIDE) {
-        T block[SIDE][SIDE];
-        for (int64_t i = 0; i < SIDE; ++i)
-          for (int64_t j = 0; j < SIDE; ++j) block[j][i] = source[i * from_step + j];
-        for (int64_t j = 0; j < SIDE; ++j)
-          for (int64_t i = 0; i < SIDE; ++i) target[j * to_step + i] = block[j][i];
+        transpose_block(source, from_step, target, to_step);
       } else {
         for (int64_t j = 0; j < width; ++j)
           for (int64_t i = 0; i < height; ++i) target[j * to_step + i] = source[i * from_step + j];

@@ -2,6 +2,42 @@
 // convolution of step 1, and the optimiser's step. Each child is computed by itself and always in the same order:
 // its results do not depend, to the last bit, on how many others there are.
 
+// The lanes of a vector joined in pairs, those half a vector apart first.
+#if defined(__clang__)
+template <class T, class Join>
+NONLIN_INLINE T fold_lanes(typename Vector<T>::type vector, Join join) {
+  constexpr int64_t LANES = Vector<T>::lanes;
+  T lanes[LANES];
+  memcpy(lanes, &vector, sizeof lanes);
+  for (int64_t half = LANES / 2; half > 0; half /= 2)
+    for (int64_t j = 0; j < half; ++j) lanes[j] = join(lanes[j], lanes[j + half]);
+  return lanes[0];
+}
+#else
+typedef int32_t Indices4 __attribute__((vector_size(NONLIN_VECTOR_BYTES)));
+typedef int64_t Indices8 __attribute__((vector_size(NONLIN_VECTOR_BYTES)));
+
+template <class Vector, class Indices, int64_t HALF, class Join, int64_t... J>
+NONLIN_INLINE Vector join_halves(Vector vector, Join join, std::integer_sequence<int64_t, J...>) {
+  constexpr int64_t LANES = sizeof...(J);
+  if constexpr (HALF == 0) {
+    return vector;
+  } else {
+    constexpr Indices other = {((J + HALF) % LANES)...};
+    return join_halves<Vector, Indices, HALF / 2>(join(vector, __builtin_shuffle(vector, other)), join,
+                                                  std::integer_sequence<int64_t, J...>());
+  }
+}
+
+template <class T, class Join>
+NONLIN_INLINE T fold_lanes(typename Vector<T>::type vector, Join join) {
+  constexpr int64_t LANES = Vector<T>::lanes;
+  typedef typename std::conditional<sizeof(T) == 4, Indices4, Indices8>::type Indices;
+  return join_halves<typename Vector<T>::type, Indices, LANES / 2>(
+      vector, join, std::make_integer_sequence<int64_t, LANES>())[0];
+}
+#endif
+
 // Sum of n terms, term(i) being a vector of terms i ... i + lanes - 1 and last(i) the single term i.
 template <class T, class Term, class Last>
 NONLIN_INLINE T sum_of(int64_t n, Term term, Last last) {
@@ -10,11 +46,7 @@ NONLIN_INLINE T sum_of(int64_t n, Term term, Last last) {
   vector sum = {};
   int64_t i = 0;
   for (; i + LANES <= n; i += LANES) sum += term(i);
-  T lanes[LANES];
-  memcpy(lanes, &sum, sizeof lanes);
-  for (int64_t half = LANES / 2; half > 0; half /= 2)
-    for (int64_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
-  T total = lanes[0];
+  T total = fold_lanes<T>(sum, [](auto a, auto b) { return a + b; });
   for (; i < n; ++i) total += last(i);
   return total;
 }

@@ -24,9 +24,10 @@ NONLIN_INLINE float reciprocal(float d) {
 #endif
 }
 
-// exp(r) - 1 for |r| <= log(2)/2
-NONLIN_INLINE float exponential_kernel(float r) {
-  float p = 1.9875691500e-4f;
+// exp(r) - 1 for |r| <= log(2)/2; F is float or a vector of them
+template <class F>
+NONLIN_INLINE F exponential_kernel(F r) {
+  F p = F{} + 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;

@@ -1,0 +1,85 @@
+"""How good each outcome is among those so far, kept up to date as outcomes come one at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+LOSS_SHARE = 0.75  # of an outcome's merit; the score has the rest
+
+
+class Ranks:
+    """Ranks of values that come one at a time: O(values) for each, where sorting anew would cost more.
+
+    Attributes
+    ----------
+    count : how many there are
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.values = np.empty(64)
+        self.least, self.most = np.empty(64), np.empty(64)  # how many are smaller; how many are not larger
+
+    def add(self, value: float) -> None:
+        n = self.count
+        if n == len(self.values):
+            self.values, self.least, self.most = (
+                np.concatenate([array, np.empty_like(array)]) for array in (self.values, self.least, self.most)
+            )
+        above, not_below = self.values[:n] > value, self.values[:n] >= value
+        self.least[:n] += above
+        self.most[:n] += not_below
+        self.values[n] = value
+        self.least[n] = n - np.count_nonzero(not_below)
+        self.most[n] = n - np.count_nonzero(above) + 1
+        self.count = n + 1
+
+    def ranks(self) -> np.ndarray:
+        """Shares of the others that are smaller, ties counted half; (count,) in 0..1."""
+        if self.count < 2:
+            return np.ones(self.count)
+        return (self.least[: self.count] + self.most[: self.count] - 1) / 2 / (self.count - 1)
+
+
+class Merits:
+    """How good each outcome is among all, from 0 for the worst to 1 for the best.
+
+    A mean of two ranks, by loss and by score: scores of small tasks are coarse and noisy, so the loss has the larger
+    part; a loss alone would punish a confident network. Children that diverged are 0.
+    """
+
+    def __init__(self, results: Iterable[tuple[float, float]] = ()):
+        self.by_loss, self.by_score, self.finite = Ranks(), Ranks(), [False] * 0
+        self.known: np.ndarray | None = None
+        for score, loss in results:
+            self.add(score, loss)
+
+    def add(self, score: float, loss: float) -> None:
+        self.by_loss.add(-math.inf if math.isnan(loss) else -loss)
+        self.by_score.add(-math.inf if math.isnan(score) else score)
+        self.finite.append(math.isfinite(loss))
+        self.known = None
+
+    def values(self) -> np.ndarray:
+        """(outcomes,), in the order in which they came; not to be written to."""
+        if self.known is None:
+            mean = LOSS_SHARE * self.by_loss.ranks() + (1 - LOSS_SHARE) * self.by_score.ranks()
+            self.known = mean * np.array(self.finite, float)
+        return self.known
+
+
+def merit(results: Iterable[tuple[float, float]]) -> np.ndarray:
+    """The merits of these outcomes, (n,)."""
+    return Merits(results).values()
+
+
+def rank(values: np.ndarray) -> np.ndarray:
+    """Shares of the others that are smaller, ties counted half; (n,) in 0..1."""
+    if len(values) < 2:
+        return np.ones(len(values))
+    ordered = np.sort(values)
+    low, high = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
+    return (low + high - 1) / 2 / (len(values) - 1)
