@@ -90,7 +90,7 @@ class Surrogate:
         self,
         space: Space,
         seed: int = 0,
-        random: int = 1800,
+        random: int = 1000,
         moved: int = 200,
         parents: int = 5,
         reach: tuple[float, float] = (0.6, 3.0),
