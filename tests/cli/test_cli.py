@@ -224,6 +224,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(run, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
 
     def interrupted(*_, **__):
+        (tmp_path / "a.db").touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(entry, interrupted)
@@ -231,6 +232,18 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(run, tmp_path, monkeypatch, 
     assert code == 130
     assert "interrupted" in err
     assert said in err
+
+
+@pytest.mark.parametrize("verb", [["search"], ["compare", "relu"]], ids=["search", "compare"])
+def test_ctrl_c_before_there_is_a_store_promises_none(run, tmp_path, monkeypatch, verb):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"nonlin.run.{verb[0]}", interrupted)
+    code, _, err = run(*verb, "--store", tmp_path / "a.db", "--workers", "0")
+    assert code == 130
+    assert "nothing had been trained yet" in err
+    assert "resume" not in err
 
 
 def test_a_search_with_a_bad_task_leaves_no_store(run, tmp_path):

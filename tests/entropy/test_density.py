@@ -198,5 +198,4 @@ def test_the_normal_quantile_is_exact_in_both_tails_and_in_the_middle():
         for u, x in zip(given, normal_quantile(given), strict=True):
             missing = (mp.ncdf(mpf(x)) - mpf(u)) / mp.npdf(mpf(x))
             assert abs(missing) <= 4e-16 * abs(x), u
-    assert normal_quantile(np.array([0.0, 0.5, 1.0])).tolist()[::2] == [-np.inf, np.inf]
-    assert abs(normal_quantile(np.array([0.5]))[0]) < 1e-30
+    assert normal_quantile(np.array([0.0, 0.5, 1.0])).tolist() == [-np.inf, 0, np.inf]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from nonlin.cli.screen import INTERRUPTED, complain, console, print_json, table
+from nonlin.cli.screen import INTERRUPTED, complain_of_interruption, console, print_json, table
 from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def run_comparison(
         with start(workers, address) as crew, RunProgress(quiet=json) as progress:
             comparison = begin(crew, progress)
     except KeyboardInterrupt:
-        complain(f"interrupted; what was trained is kept. Continue with: nonlin resume {store}")
+        complain_of_interruption(store, f"nonlin resume {store}")
         raise typer.Exit(INTERRUPTED) from None
     show_comparison(comparison, checked_by(by), json)
     if report is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,12 @@ def console() -> Console:
 def complain(message: str, kind: str = "error") -> None:
     """One message on the standard error stream: an error, or another kind such as a note."""
     print(f"{kind}: {message}", file=sys.stderr)
+
+
+def complain_of_interruption(store: Path, again: str) -> None:
+    """After Ctrl-C: what is kept, and the command that goes on; before there is a store nothing is."""
+    kept = f"what was trained is kept. Continue with: {again}" if store.exists() else "nothing had been trained yet."
+    complain(f"interrupted; {kept}")
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nonlin.cli.screen import INTERRUPTED, complain, console, print_json
+from nonlin.cli.screen import INTERRUPTED, complain, complain_of_interruption, console, print_json
 from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _run(
         with start(workers, address) as crew, progress:
             study = begin(crew, progress)
     except KeyboardInterrupt:
-        complain(f"interrupted; what was trained is kept. Continue with: {again}")
+        complain_of_interruption(store, again)
         raise typer.Exit(INTERRUPTED) from None
     if json:
         print_json(results_json(study, number))

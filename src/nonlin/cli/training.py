@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def train(
     formula: str = typer.Argument(..., metavar="F", help="A name or a formula."),
     task: str = typer.Option("digits-cnn", help="What to train; see 'nonlin tasks'."),
-    seed: int = typer.Option(0, help="Of initial weights, batches and augmentation."),
+    seed: int = typer.Option(0, min=0, help="Of initial weights, batches and augmentation."),
     epochs: int = typer.Option(None, help="Instead of the task's own.", min=1),
     steps: int = typer.Option(None, help="End after this many steps of the optimiser.", min=1),
     rate: float = typer.Option(None, help="Learning rate, instead of the task's own."),

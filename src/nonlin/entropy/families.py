@@ -78,7 +78,8 @@ def normal_quantile(u: Array, df: float = 0.0) -> Array:
             far = 0.5 * erfc(x * -math.sqrt(0.5)) - tail  # and where it is large
             step = np.where(tail > 0.25, near, far) * np.exp(0.5 * x * x) * math.sqrt(2 * math.pi)
             x = np.where(np.isfinite(step), x - step / (1 + 0.5 * x * step), x)
-    return np.where(tail == 0, -np.inf, x) * np.where(u > 0.5, -1.0, 1.0)
+    x = np.where(tail == 0, -np.inf, np.where(tail == 0.5, 0.0, x))
+    return x * np.where(u > 0.5, -1.0, 1.0)
 
 
 def _student_quantile(u: Array, df: float) -> Array:

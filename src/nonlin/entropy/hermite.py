@@ -30,6 +30,7 @@ def fit(direction: Callable[[Array], Array], source: Density, order: int = ORDER
     weight = np.where(np.isfinite(target), weight, 0.0)
     target = np.where(np.isfinite(target), target, 0.0)
     centre, spread = source.centre, source.spread
+    centre = 0.0 if abs(centre) < 1e-12 * spread else centre  # a rounding in a quantile
     z: Array = np.clip((x - centre) / spread, -30.0, 30.0)
     basis = np.stack([z**k * np.exp(-0.5 * z * z) for k in range(order)], axis=1)  # (nodes, order)
     coefficients = np.linalg.lstsq(basis * weight[:, None], target * weight, rcond=None)[0]

@@ -58,17 +58,17 @@ def register(*acts: Activation | str) -> list[str]:
 def name(act: Activation | str, *, channels: int | None = None, dim: int = -1) -> str:
     """The text that stands for an activation in a config.
 
-    Parameters
-    ----------
-    act : name, formula or activation, with its initial values
-    channels : parameters for each of so many channels; transformers does not tell an activation how many there are
-    dim : the dimension of the channels; the last one in transformers' linear layers, 1 in its convolutions
-
     Names of the shipped catalogue stay names. What the user registered is written out as a formula, since another
     process could not know the name.
 
     >>> name("silu"), name(activation("swish", beta=0.5), channels=64)
     ('nonlin:silu', 'nonlin:swish; beta=0.5; channels=64')
+
+    Parameters
+    ----------
+    act : name, formula or activation, with its initial values
+    channels : parameters for each of so many channels; transformers does not tell an activation how many there are
+    dim : the dimension of the channels; the last one in transformers' linear layers, 1 in its convolutions
     """
     if isinstance(act, str) and (act.startswith(PREFIX) or ";" in act):
         act, own, own_dim = _read(act)

@@ -77,13 +77,13 @@ def trainable(task: str | Path | Task, normalise: bool = True) -> Callable[[dict
     It reports "score" (accuracy or R²) and "loss" on validation data after every epoch, so that a scheduler may stop
     it, and "status": "ok", or "diverged" with the last finite figures (none: a score of minus infinity).
 
+    Beside the activation a configuration may have "seed" and every field of `nonlin.Budget`, such as
+    "learning_rate", "batch_size" and "epochs".
+
     Parameters
     ----------
     task : name, script or `nonlin.Task`
     normalise : scale initial weights by each function's own gain
-
-    Beside the activation a configuration may have "seed" and every field of `nonlin.Budget`, such as
-    "learning_rate", "batch_size" and "epochs".
     """
     tune = _tune()
     chosen = task_by_name(task)

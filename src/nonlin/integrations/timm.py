@@ -17,13 +17,13 @@ from nonlin.zoo import Activation, activation
 def act_layer(act: Activation | str, **parameters: float) -> partial[ActivationModule]:
     """What timm calls to make each activation of a model; each call gives a module with parameters of its own.
 
+    The result can be pickled, and takes timm's ``inplace=`` and other arguments, which change nothing here: the
+    input is kept for the backward pass as it is.
+
     Parameters
     ----------
     act : name, formula or activation
     parameters : initial values of its trainable parameters
-
-    The result can be pickled, and takes timm's ``inplace=`` and other arguments, which change nothing here: the
-    input is kept for the backward pass as it is.
 
     Raises
     ------

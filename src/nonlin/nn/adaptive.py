@@ -40,7 +40,8 @@ class Adaptive(nn.Module):
     ----------
     base : name, formula or activation of f0; parameters of its own are trained too
     order : number of Hermite terms (modes "learned" and "entropy-init")
-    mode : see above
+    mode : "entropy": one step along the entropy correction of measured statistics; "learned": trained Hermite
+        coefficients; "entropy-init": those, begun from the entropy correction (docs/theory.md)
     per : "tensor" for one set of trainable numbers, "channel" for one per channel; statistics are the layer's
     channels, dim : for ``per="channel"``: how many, and the input's dimension that holds them
     rho : amplitude of the entropy step: initial in mode "entropy" (fixed if ``learn_rho=False``; -1 … 1, a

@@ -61,12 +61,12 @@ class RReLU(nn.Module):
 class APL(nn.Module):
     """relu(x) + Σ_s a_s·relu(-x + b_s), with S hinges of each channel's own [Agostinelli2014].
 
+    The hinges start at a = 0.2·N(0, 1) and b = N(0, 1): the paper leaves the start open.
+
     Parameters
     ----------
     hinges : S
     channels, dim : None for one set for all; else how many, and the input's dimension that holds them
-
-    The hinges start at a = 0.2·N(0, 1) and b = N(0, 1): the paper leaves the start open.
     """
 
     def __init__(self, hinges: int = 2, channels: int | None = None, dim: int = 1):
@@ -90,12 +90,12 @@ class SReLU(nn.Module):
 
     t_r + a_r(x - t_r) for x ≥ t_r;  x between;  t_l + a_l(x - t_l) for x ≤ t_l.
 
+    It starts as a leaky ReLU: t_l = 0, a_l = 0.2, t_r = 1, a_r = 1. Written as x plus two hinges, so that the
+    gradient is right also where training has moved t_l above t_r.
+
     Parameters
     ----------
     channels, dim : None for one set for all; else how many, and the input's dimension that holds them
-
-    It starts as a leaky ReLU: t_l = 0, a_l = 0.2, t_r = 1, a_r = 1. Written as x plus two hinges, so that the
-    gradient is right also where training has moved t_l above t_r.
     """
 
     def __init__(self, channels: int | None = None, dim: int = 1):

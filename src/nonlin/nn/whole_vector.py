@@ -21,13 +21,13 @@ class MetaACON(nn.Module):
 
     β = σ(BN(W2·BN(W1·mean over height and width))) for each sample and channel, with W1: C → max(r, C/16).
 
+    x: (batch, channels, ...), with at least one further dimension for the mean, or none.
+
     Parameters
     ----------
     channels : C
     reduction : 16 in the paper
     smallest : the smallest width between W1 and W2, 16 in the paper's code
-
-    x: (batch, channels, ...), with at least one further dimension for the mean, or none.
     """
 
     def __init__(self, channels: int, reduction: int = 16, smallest: int = 16):

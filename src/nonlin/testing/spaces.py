@@ -19,13 +19,13 @@ from nonlin.testing.errors import expect
 def check_space(which: str | Path | Space, draws: int = 60, seed: int = 0) -> None:
     """Check a space on random expressions of it; CheckError with the first fault.
 
+    Checked are: index, code and expression lead to each other; formulas can be read back; every move stays inside; the
+    space has functions worth training; and it survives being stored.
+
     Parameters
     ----------
     which : a name, the path of a .toml file, or a `Space`
     draws : how many expressions to look at
-
-    Checked are: index, code and expression lead to each other; formulas can be read back; every move stays inside; the
-    space has functions worth training; and it survives being stored.
     """
     space = space_by_name(which)
     generator = np.random.default_rng(seed)

@@ -29,17 +29,17 @@ Answer = Callable[[Expr], tuple[float, float]]
 def check_strategy(which: str | StrategyFactory, *, exhausts: bool = True, space: Space = TINY) -> None:
     """Check a strategy; CheckError with the first fault.
 
+    Checked are: the methods; that `ask` gives expressions or None; that one seed gives one sequence and another seed
+    another; that answers may come late, in any order, as NaN, for functions never asked, or never; that
+    `state_dict` is JSON and that a strategy made anew from it continues exactly, also with answers still out; that
+    neither method changes the state it was given or gave.
+
     Parameters
     ----------
     which : your class, or any callable of (space, seed) that returns a new strategy; or a built-in name
     exhausts : whether it must find every function of a tiny space in the end. A strategy that only repeats
         itself there would end a search early
     space : a small space to run it on
-
-    Checked are: the methods; that `ask` gives expressions or None; that one seed gives one sequence and another seed
-    another; that answers may come late, in any order, as NaN, for functions never asked, or never; that
-    `state_dict` is JSON and that a strategy made anew from it continues exactly, also with answers still out; that
-    neither method changes the state it was given or gave.
     """
     make = _maker(which, space)
     _check_asks(make, space)
