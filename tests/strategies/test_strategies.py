@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -55,15 +54,12 @@ def test_exhaustive_goes_through_large_spaces_without_repeating():
 @pytest.mark.parametrize("where", ["core-3", "surrogate-paper"])
 def test_large_spaces(name, where):
     made, index = strategy(name, space(where), seed=0), IdentityIndex()
-    kinds = Counter()
+    good = 0
     for _ in range(25):
         expr = made.ask()
-        kinds[kind(expr) if index.add(expr)[1] else "known"] += 1
+        good += kind(expr) == "ordinary" and index.add(expr)[1]
         made.tell(expr, math.cos(len(str(expr))), len(str(expr)) / 100)
-    # next to nothing is wasted on what is known, constant or straight, and little on what is not finite for parameters
-    # that a strategy does not look at
-    assert kinds["ordinary"] + kinds["undefined"] >= 24
-    assert kinds["ordinary"] >= 18
+    assert good >= 22  # next to nothing is wasted on what is known, constant, straight or not finite
     assert len(json.dumps(made.state_dict())) < 500_000
 
 

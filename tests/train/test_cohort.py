@@ -19,15 +19,12 @@ from nonlin.train.cohort import fit_cohort, obstacle
 ACTS = ["x*sigmoid(beta*x)", "relu", "x*Phi(x)", "sqrt(x)", "tanh(x)"]
 
 
-def same(found, expected, tolerance, rows=0):
-    """`rows`: one decision among so many may differ, where float32 cannot tell two classes apart."""
+def same(found, expected, tolerance):
     assert (found.status, found.epochs) == (expected.status, expected.epochs)
     assert found.status != "failed", found.error
     for name, curve in expected.curves.items():
         # the reference adds up training losses in float32, whatever the model's numbers are
-        relative = max(tolerance, 1e-6 * (name == "train_loss"))
-        one = 1.001 / rows if rows and "score" in name else 1e-12
-        assert found.curves[name] == pytest.approx(curve, rel=relative, abs=one), name
+        assert found.curves[name] == pytest.approx(curve, rel=max(tolerance, 1e-6 * (name == "train_loss"))), name
     assert found.parameters == pytest.approx(expected.parameters, rel=tolerance)
     assert found.loss == pytest.approx(expected.loss, rel=tolerance, nan_ok=True)
 
@@ -37,10 +34,10 @@ def test_built_in_tasks_equal_the_reference(name):
     small = task(name).subset(72, epochs=1)
     small = dataclasses.replace(small, budget=dataclasses.replace(small.budget, batch_size=24))
     assert obstacle(small) == ""
-    found = fit_cohort(small, ACTS, seed=1)
+    found = fit_cohort(small, ACTS, seed=0)
     assert [one.status for one in found].count("diverged") == 1
     for act, one in zip(ACTS, found, strict=True):
-        same(one, fit(small, act, seed=1), 2e-3, rows=24)  # as many are validated
+        same(one, fit(small, act, seed=0), 2e-3)
 
 
 class Net(nn.Module):

@@ -1,6 +1,6 @@
 """An expression as a short program for the compiled core.
 
-The tree is lowered as for torch (`codegen.lower`: simplified, products guarded), numbers are folded, and
+The tree is lowered as for torch (`lowering.lower`: simplified, products guarded), numbers are folded, and
 equal parts are computed once, across all outputs: a value and its derivatives are one program, and a
 derivative is what `expr.derivative` says it is. `exp(-|a|)` is an instruction of its own, so that
 sigmoid(a), sigmoid(-a), softplus(a), tanh(a) and sech(a) share one exponential; so do Phi and phi.
