@@ -7,6 +7,7 @@ shows an error on purpose (```console error).
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -47,7 +48,7 @@ def _recorded(block: re.Match[str], folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:
-        sys.exit(__doc__)
-    for name in sys.argv[1:]:
-        record(Path(name))
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("page", nargs="+", type=Path)
+    for page in options.parse_args().page:
+        record(page)

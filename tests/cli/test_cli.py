@@ -76,6 +76,16 @@ def test_show_keeps_square_brackets(run):
     assert "1/√E[f²]" in run("show", "relu")[1]
 
 
+@pytest.mark.parametrize(
+    ("formula", "note"),
+    [("1/0", "no finite value at any"), ("sqrt(x)", "no finite value at 4 "), ("3", "constant"), ("relu", "")],
+)
+def test_show_warns_of_what_cannot_train(run, formula, note):
+    out = run("show", formula)[1]
+    assert note in out
+    assert ("note" in out) == bool(note)
+
+
 def test_bad_formula(run):
     code, out, err = run("show", "x*foo(x)")
     assert (code, out) == (2, "")
@@ -140,6 +150,10 @@ def test_usage_errors(run, arguments):
     code, _, err = run(*arguments)
     assert code == 2
     assert "Traceback" not in err
+
+
+def test_a_bad_number_is_shown(run):
+    assert "'many' is not a valid integer." in run("bench", "children", "--rounds", "many")[2]
 
 
 def test_top(run, store):

@@ -125,6 +125,14 @@ def test_caret_stands_under_the_place():
     assert lines[2].count("^") == len("foo")
 
 
+@pytest.mark.parametrize("text", ["x +", "x*tanh(x)**"])
+def test_caret_stands_under_the_end_of_an_unfinished_formula(text):
+    with pytest.raises(FormulaError) as caught:
+        parse(text)
+    lines = str(caught.value).splitlines()
+    assert lines[2].rstrip().index("^") == len(lines[1]) - 1
+
+
 def test_caret_in_a_long_formula():
     text = "+".join(["x*x"] * 30) + "+foo(x)"
     with pytest.raises(FormulaError) as caught:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 import nonlin
 from nonlin.cli import (
@@ -31,8 +33,24 @@ from nonlin.cli import (
 from nonlin.cli.screen import INTERRUPTED, complain
 from nonlin.errors import NonlinError
 
+
+class _Verbs(TyperGroup):
+    """Says of a bad value what it was: typer's own message, made by pydantic, keeps it to itself."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            found: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+            if found:
+                wanted = found[0]["msg"].removeprefix("Input should be ").split(",")[0]
+                error.message = f"{found[0]['input']!r} is not {wanted}."
+            raise
+
+
 app = typer.Typer(
     name="nonlin",
+    cls=_Verbs,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import typer
 from rich.markup import escape
 
@@ -66,6 +68,8 @@ def show(
             rows.add_row("[bold]also called[/bold]", escape(", ".join(entry.aliases)))
         rows.add_row("[bold]source[/bold]", escape(entry.source))
         rows.add_row("[bold]remark[/bold]", escape(entry.remark))
+    if warning := _warning([f for _, f, _ in values]):
+        rows.add_row("[yellow]note[/yellow]", warning)
     out.print(f"[bold]{escape(act.name)}[/bold]")
     out.print(rows)
     shown = table("x", "f(x)", "f'(x)", right=("x", "f(x)", "f'(x)"))
@@ -73,6 +77,15 @@ def show(
         shown.add_row(f"{x:g}", f"{f:.6g}", f"{d:.6g}")
     out.print()
     out.print(shown)
+
+
+def _warning(found: list[float]) -> str:
+    """What makes a function of these values useless as an activation, or nothing."""
+    finite = sum(map(math.isfinite, found))
+    if finite < len(found):
+        where = f"{len(found) - finite}" if finite else "any"
+        return f"no finite value at {where} of the points below: a network with it diverges"
+    return "constant at the points below: nothing of x comes through" if len(set(found)) == 1 else ""
 
 
 def _shared(act, slope) -> dict[str, float]:

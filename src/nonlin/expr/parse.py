@@ -84,7 +84,8 @@ def _syntax(text: str) -> ast.Expression:
             warnings.simplefilter("ignore", SyntaxWarning)  # "2(x)": our own message follows
             return ast.parse(flat, mode="eval")
     except SyntaxError as error:
-        start = max(0, min((error.offset or 1) - 1, len(text) - 1))
+        # Python names no place where a formula ends too early
+        start = max(0, min((error.offset or len(text)) - 1, len(text) - 1))
         length = max(1, (error.end_offset or 0) - (error.offset or 0))
         for sign in "=|;":
             if sign in text and not {"<=", ">="} & set(text.split()):

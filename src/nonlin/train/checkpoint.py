@@ -49,7 +49,7 @@ class Checkpoint:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise TrainingError(f"cannot make the folder {folder} for checkpoints: {error}") from None
+            raise TrainingError(f"cannot make the folder {folder} for checkpoints: {error.strerror or error}.") from None
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", str(identity["task"]))
         return cls(folder / f"{name}-{key}.checkpoint", identity, every)
@@ -79,7 +79,7 @@ class Checkpoint:
             os.replace(part, self.path)
         except OSError as error:
             raise TrainingError(
-                f"cannot write the checkpoint {self.path}: {error}. The one before it is still there."
+                f"cannot write the checkpoint {self.path}: {error.strerror or error}. The one before it is still there."
             ) from None
         self.written = time.monotonic()
 
@@ -95,7 +95,7 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise TrainingError(f"cannot read the checkpoint {self.path}: {error}") from None
+            raise TrainingError(f"cannot read the checkpoint {self.path}: {error.strerror or error}.") from None
         if hashlib.sha256(content).hexdigest().encode() != line:
             raise self._unusable("is damaged: its checksum does not fit its content")
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

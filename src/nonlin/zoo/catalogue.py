@@ -157,7 +157,9 @@ def _add_all(known: Catalogue, path: Path) -> list[str]:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CatalogueError(f"cannot read the activation file {path}: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
         raise CatalogueError(f"cannot read the activation file {path}: {error}") from None
 
 
