@@ -201,7 +201,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
     groups = list(dict.fromkeys((row.task, row.strategy) for row in rows))
-    colours = dict(zip(groups, ("#0072b2", "#56b4e9", "#d55e00", "#e69f00"), strict=False))
+    palette = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#009e73", "#cc79a7", "#000000", "#999999")
+    colours = {group: palette[k % len(palette)] for k, group in enumerate(groups)}
     for group in groups:
         mine = [row for row in rows if (row.task, row.strategy) == group]
         x, colour, label = [row.workers for row in mine], colours[group], ", ".join(group)

@@ -183,7 +183,29 @@ def test_kernels(tmp_path):
     assert rows["gelu"]["transcendentals"] > 0
     assert rows["gelu"]["bytes_kept"] == 4  # x alone, in float32
     assert picture.stat().st_size > 5000
-    assert "gelu" in CliRunner().invoke(app, call).stdout
+    assert [row["name"] for row in json.loads(found.stdout)["references"]] == ["F.relu", "F.silu"]
+    rows_file = tmp_path / "kernels.csv"
+    printed = CliRunner().invoke(app, [*call[:-1], str(rows_file)]).stdout
+    assert "gelu" in printed
+    assert "F.silu" in printed
+    assert rows_file.read_text().startswith("name,elements,")
+    assert rows_file.read_text().count("\n") == 3
+
+
+def test_kernels_far_from_their_limit_come_first():
+    from nonlin.benchmarks.kernels import Reference, Row, summary, worst
+
+    rows = [
+        Row("fast", 10, 1.0, 1.0, 1.0, 1.0, 2, 4), Row("slow", 10, 9.0, 4.0, 9.0, 3.0, 4, 8),
+        Row("middle", 10, 2.0, 1.2, 2.0, 1.31, 1, 4), Row("other", 20, 2.0, 1.1, 2.0, 2.0, 6, 4),
+    ]  # fmt: skip
+    known = [Reference(name, size, 1.0, limit, limit) for size in (10, 20) for name, limit in
+             (("F.relu", 1.5), ("F.silu", 1.7))]  # fmt: skip
+    assert [row.name for row in worst(rows, 2)] == ["slow", "middle", "other"]
+    ten, twenty = summary(rows, known)
+    assert (ten.functions, ten.within, ten.single, ten.cheap) == (3, 1, 2, 1)
+    assert (ten.median_over_silu, ten.median_over_limit, ten.silu_over_limit, ten.bytes_kept) == (1.2, 1.31, 1.7, 8)
+    assert (twenty.functions, twenty.within, twenty.single) == (1, 0, 0)
 
 
 def test_kernels_of_an_unknown_function():

@@ -228,7 +228,10 @@ void convolutions(int32_t dtype) {
     nl_convolution c = {};
     c.dtype = dtype, c.threads = 1 + int32_t(below(3)), c.children = 1 + below(3), c.images = below(4);
     c.channels = 1 + below(5), c.filters = 1 + below(20), c.tall = 1 + below(3), c.wide = 1 + below(4);
-    c.spread_y = 1 + below(2), c.spread_x = 1 + below(2);
+    c.spread_y = 1 + below(2), c.spread_x = 1 + below(2), c.x_last = int32_t(below(2)), c.out_last = int32_t(below(2));
+    if (round % 2) {  // by Winograd's filtering, where the results fill enough of their tiles
+      c.channels = 8 + below(12), c.filters = 8 + below(12), c.tall = c.wide = 3, c.spread_y = c.spread_x = 1;
+    }
     const int64_t reach_y = c.spread_y * (c.tall - 1), reach_x = c.spread_x * (c.wide - 1);
     c.pad_y = below(reach_y + 1), c.pad_x = below(reach_x + 1);
     c.out_height = 1 + below(9), c.out_width = 1 + below(round % 4 ? 9 : 40);
@@ -331,7 +334,10 @@ void pools(int32_t dtype) {
     const int64_t tall = 1 + below(3), wide = 1 + below(3), planes = below(5);
     const int64_t height = tall * (1 + below(6)), width = wide * (1 + below(round % 4 ? 6 : 40));
     auto large = random_values<T>(planes * height * width), small = random_values<T>(planes * height * width / (tall * wide));
-    nl_windows c = {dtype, 0, planes, height, width, tall, wide, large.data(), small.data()};
+    nl_windows c = {dtype, 0, planes, height, width, tall, wide, large.data(), small.data(), 1, 0, 0};
+    if (planes && below(2)) {
+      c.channels = below(2) ? planes : 1, c.large_last = 1, c.small_last = int32_t(below(2));
+    }
     check(nl_pool(&c), "nl_pool");
     c.backward = 1, c.from = small.data(), c.to = large.data();
     check(nl_pool(&c), "nl_pool backward");

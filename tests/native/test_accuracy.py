@@ -93,3 +93,24 @@ def test_every_instruction_set_is_known():
     assert core.isa in ("avx512", "avx2", "base")
     with pytest.raises(library.NonlinError, match="instruction set"):
         core.use_isa("sse9")
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_sine_next_to_its_zeros(name, every_path):
+    """Floats next to multiples of pi/2, as far as the fused reduction goes and beyond, where the result is tiny."""
+    if every_path == "torch":
+        pytest.skip("torch's own accuracy is not ours to bound closely")
+    places = (np.arange(1, 9000) * (np.pi / 2)).astype(np.float32)
+    x = np.concatenate([places, np.nextafter(places, np.float32(0)), -np.nextafter(places, np.float32(1e9))])
+    got = native.forward(native.function(parse(f"{name}(x)")), x)
+    exact = getattr(np, name)(x.astype(np.float64))
+    assert (np.abs(got - exact) / np.spacing(np.abs(exact).astype(np.float32))).max() <= 2
+
+
+@pytest.mark.parametrize("exponent", [3, 4])
+def test_small_powers(exponent, every_path):
+    generator = np.random.default_rng(0)
+    x = (np.exp(generator.uniform(-18, 18, 50_000)) * generator.choice([-1, 1], 50_000)).astype(np.float32)
+    got = native.forward(native.function(parse(f"x**{exponent}")), x)
+    exact = x.astype(np.float64) ** exponent
+    assert (np.abs(got - exact) / np.spacing(np.abs(exact).astype(np.float32))).max() <= 3

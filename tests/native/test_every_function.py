@@ -106,6 +106,23 @@ def test_no_gradient_wanted(path):
         assert torch.equal(module(ORDINARY.clone().requires_grad_()).detach(), plain)
 
 
+def test_parameters_that_are_not_trained(path):
+    """The gradient by x is the same, and the parameters get none; with one of several trained, it has its own."""
+    wrong = []
+    for name, module in modules().items():
+        x = ORDINARY.clone().requires_grad_()
+        parameters = list(module.parameters())
+        by_x, *others = torch.autograd.grad(module(x).sum(), [x, *parameters])
+        for trained in {0, len(parameters) // 2, len(parameters)}:
+            for place, parameter in enumerate(parameters):
+                parameter.requires_grad_(place < trained)
+            again = torch.autograd.grad(module(x).sum(), [x, *parameters[:trained]])
+            pairs = zip(again, (by_x, *others[:trained]), strict=True)
+            if not all(torch.allclose(got, want, 1e-6, 1e-6, equal_nan=True) for got, want in pairs):
+                wrong.append((name, trained))
+    assert not wrong
+
+
 def test_second_derivatives(path):
     """Against central differences of the first, in float64."""
     wrong, step = [], 1e-6

@@ -8,9 +8,11 @@ from small import TASK
 
 import nonlin as nl
 from nonlin.errors import MissingExtraError, SearchError
-from nonlin.run import start
+from nonlin.run import loop, start
 from nonlin.run.executor import Executor
 from nonlin.run.job import Job
+from nonlin.run.store import Store
+from nonlin.strategies import count
 
 
 def test_an_address_without_ray_names_the_command(monkeypatch):
@@ -92,3 +94,51 @@ def test_fast_children_go_out_several_at_once():
         assert max(sizes(QUICK / 100)) == AHEAD
         assert set(sizes(QUICK / 100, "torch")) == {1}
         crew.running = {}
+
+
+def test_a_saved_state_counts_on_nothing_that_is_not_stored(tmp_path, monkeypatch):
+    """Outcomes that come youngest first: some are told without waiting, right after others have been asked."""
+    monkeypatch.setattr(loop, "STATE_SHARE", float("inf"))  # save after every outcome
+    save, saved = Store.save_state, []
+
+    def watched(self, study, told, state):
+        saved.append(len(self.trials(study)) - state["asked"])
+        save(self, study, told, state)
+
+    monkeypatch.setattr(Store, "save_state", watched)
+
+    class Backwards(type(start())):
+        def next(self):
+            self.queue.rotate(1)
+            return super().next()
+
+    nl.search(TASK, budget=12, store=tmp_path / "a.db", workers=Backwards(), window=5)
+    assert len(saved) > 12
+    assert set(saved) == {0}
+
+
+def test_children_finish_while_the_space_is_counted(monkeypatch):
+    events = []
+
+    class Watcher:
+        def counting(self, space):
+            events.append("counting")
+
+        def counted(self, found):
+            events.append("counted")
+
+        def restored(self, best, done, total): ...
+
+        def finished(self, trial, done, total):
+            events.append("finished")
+
+    def slowly(space, meanwhile):
+        while "finished" not in events:
+            meanwhile()
+        return count(space)
+
+    monkeypatch.setattr(loop, "count", slowly)
+    nl.search(TASK, budget=2, workers=1, watcher=Watcher())
+    assert events[0] == "counting"
+    assert "finished" in events[: events.index("counted")]
+    assert events.count("finished") == 14

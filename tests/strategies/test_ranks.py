@@ -44,3 +44,13 @@ def test_a_memory_judges_what_it_was_told_last():
     again.load_state_dict(memory.state_dict())
     np.testing.assert_array_equal(again.merits(), memory.merits())
     assert again.best(6) == memory.best(6)
+
+
+def test_ranks_of_several_at_once_are_those_one_by_one():
+    at_once, one_by_one = Ranks(), Ranks()
+    for start in range(0, len(VALUES), 7):
+        for value in VALUES[start : start + 7]:
+            at_once.add(value)
+            one_by_one.add(value)
+            one_by_one.ranks()
+        np.testing.assert_array_equal(at_once.ranks(), one_by_one.ranks())

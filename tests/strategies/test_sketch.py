@@ -6,6 +6,7 @@ import torch
 from nonlin.strategies import sketch as module
 from nonlin.strategies import space
 from nonlin.strategies.evaluate import evaluate
+from nonlin.strategies.memory import Memory
 from nonlin.strategies.moves import draw
 from nonlin.strategies.sketch import Sketchbook, Sketches, sketch
 
@@ -44,3 +45,18 @@ def test_drawn_codes_are_uniform():
     for place, slot in enumerate(where.slots()):
         counts, expected = np.bincount(codes[:, place], minlength=slot.count), 20_000 / slot.count
         assert ((counts - expected) ** 2 / expected).sum() < slot.count - 1 + 4 * np.sqrt(2 * slot.count)
+
+
+def test_rows_of_a_book_that_are_fresh():
+    """The same functions as `fresh` finds one by one, in a whole book and in one that is not."""
+    for name in ("core-1", "core-2"):
+        where, generator = space(name), np.random.default_rng(0)
+        memory = Memory(where)
+        for _ in range(30):
+            memory.ask(memory.anything(generator))
+        codes = draw(where, 300, generator) + memory.codes[:5]
+        expected = {memory.key(codes[place]) for place in memory.fresh(codes)}
+        rows = memory.fresh_rows(np.array(memory.book.look(codes)))
+        assert {memory.book.keys[row] for row in rows} == expected
+        assert len(rows) == len(expected)
+        assert memory.book.look([memory.book.codes[row] for row in rows]) == rows.tolist()

@@ -126,6 +126,27 @@ def test_a_surrogate_uses_what_is_not_in_the_space():
     assert again.memory.strangers == told.memory.strangers
 
 
+@pytest.mark.parametrize("name", ["surrogate", "ppo"])
+def test_a_long_search_resumes_exactly(name):
+    """Also where observations were chosen anew (after 400), with answers out and some told late."""
+    made, out = strategy(name, CORE, seed=0), []
+
+    def step(some, out):
+        expr = some.ask()
+        out.append(expr)
+        if len(out) > 16:
+            late = out.pop(0)
+            number = len(str(late))
+            some.tell(late, math.cos(number), number / 100 + math.sin(31 * number))
+        return str(expr)
+
+    for _ in range(530):
+        step(made, out)
+    again, others = strategy(name, CORE, seed=0), list(out)
+    again.load_state_dict(json.loads(json.dumps(made.state_dict())))
+    assert [step(made, out) for _ in range(60)] == [step(again, others) for _ in range(60)]
+
+
 # The entropy direction
 
 

@@ -8,19 +8,22 @@ is timed in turns with three others, and its ratios are medians over the turns:
 - its transcendentals alone: the exp, log, sin ... instructions of its two programs, within the cache, without the
   rest of the work and without memory
 
+F.silu and F.relu stand beside them (`Reference`): what torch's own kernels need of the same limit.
+
 The time is the processor's for one thread (other work on the machine distorts it less), otherwise the clock's.
 Compiled, modules and F.silu run under torch.compile, which takes seconds for each.
 """
 
 from __future__ import annotations
 
+import csv
 import ctypes
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from ctypes import POINTER, c_void_p
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ TRANSCENDENTAL = set(
     "sinh_cosh asinh acosh atanh erf erfc gaussian Phi power".split()
 )
 SIZES = (16_000_000, 262_144, 4096)
+WITHIN, CHEAP = 1.3, 1.1  # the targets: over the limit, and over F.silu with one transcendental
 SMALL = 0.004  # seconds: shorter jobs are repeated up to this within one timing
 Job = Callable[[], object]
 
@@ -57,6 +61,17 @@ class Row:
     over_limit: float  # the larger of a copy and the transcendentals alone
     transcendentals: int
     bytes_kept: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A function of torch's own at one size, forward and backward."""
+
+    name: str
+    elements: int
+    nanoseconds: float
+    over_copy: float
+    over_limit: float
 
 
 def job_of(module: Callable, x: torch.Tensor, gradient: torch.Tensor) -> Job:
@@ -154,21 +169,72 @@ def measure(
     return rows
 
 
-def summary(rows: list[Row]) -> list[str]:
+def references(elements: int, rounds: int, compiled: bool) -> list[Reference]:
+    """F.relu and F.silu against a copy and, for F.silu, the transcendentals that it needs as well."""
+    x = torch.randn(elements, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    wrap = (lambda module: torch.compile(module, fullgraph=True)) if compiled else (lambda module: module)
+    alone, _ = transcendentals(native.function(activation("silu").expr), x)
+    jobs = [job_of(wrap(lambda x: F.relu(x)), x, x.detach()), job_of(wrap(lambda x: F.silu(x)), x, x.detach())]
+    times, middle = turns([*jobs, copies(x), alone], rounds), statistics.median
+    if compiled:
+        torch._dynamo.reset()
+    return [
+        Reference("F.relu", elements, 1e9 * middle(relu for relu, *_ in times) / elements,
+                  middle(relu / copy for relu, _, copy, _ in times), middle(relu / copy for relu, _, copy, _ in times)),
+        Reference("F.silu", elements, 1e9 * middle(silu for _, silu, *_ in times) / elements,
+                  middle(silu / copy for _, silu, copy, _ in times),
+                  middle(silu / max(copy, only) for _, silu, copy, only in times)),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The targets at one size.
+
+    Attributes
+    ----------
+    within : functions of at most 1.3 x the larger of a copy and their transcendentals, of `functions`
+    cheap : functions of at most 1.1 x F.silu, of the `single` ones with at most one transcendental
+    median_over_silu, median_over_limit : of all functions
+    relu_over_limit, silu_over_limit : what torch's own F.relu and F.silu take
+    bytes_kept : for backward, per element, at most
+    """
+
+    elements: int
+    functions: int
+    within: int
+    single: int
+    cheap: int
+    median_over_silu: float
+    median_over_limit: float
+    relu_over_limit: float
+    silu_over_limit: float
+    bytes_kept: float
+
+
+def summary(rows: Sequence[Row], known: Sequence[Reference]) -> list[Summary]:
     """The targets, for each size."""
-    lines = []
+    found, middle = [], statistics.median
     for elements in dict.fromkeys(row.elements for row in rows):
         these = [row for row in rows if row.elements == elements]
         single = [row for row in these if row.transcendentals <= 2]  # one in the value, one in the derivative
-        near = sum(row.over_limit <= 1.3 for row in these)
-        cheap = sum(row.over_silu <= 1.1 for row in single)
-        lines.append(
-            f"{elements:,} elements: {near} of {len(these)} functions take at most 1.3 x the larger of a copy and "
-            f"their transcendentals; {cheap} of {len(single)} with at most one transcendental take at most 1.1 x "
-            f"F.silu; median over F.silu {statistics.median(row.over_silu for row in these):.2f}; kept for backward: "
-            f"{max(row.bytes_kept for row in these):g} bytes an element at most"
-        )
-    return lines
+        limits = {one.name: one.over_limit for one in known if one.elements == elements}
+        found.append(Summary(
+            elements, len(these), sum(row.over_limit <= WITHIN for row in these), len(single),
+            sum(row.over_silu <= CHEAP for row in single), middle(row.over_silu for row in these),
+            middle(row.over_limit for row in these), limits["F.relu"], limits["F.silu"],
+            max(row.bytes_kept for row in these),
+        ))  # fmt: skip
+    return found
+
+
+def worst(rows: Sequence[Row], count: int) -> list[Row]:
+    """At each size the `count` functions that are farthest above the larger of a copy and their transcendentals."""
+    found = []
+    for elements in dict.fromkeys(row.elements for row in rows):
+        these = [row for row in rows if row.elements == elements]
+        found += sorted(these, key=lambda row: row.over_limit, reverse=True)[:count]
+    return found
 
 
 def picture(rows: list[Row], path: Path, title: str) -> Path:
@@ -190,15 +256,16 @@ def picture(rows: list[Row], path: Path, title: str) -> Path:
                 [values[name] for name in names], range(len(names)), marker, ms=4, color=colour, label=f"{size:,}"
             )
         axis.axvline(1, color="0.4", lw=0.8)
+        axis.axvline(CHEAP, color="0.4", lw=0.8, ls="--")
         axis.set_xscale("log", base=2)
         axis.set_xlim(0.9 * min(1.0, *(row.over_silu for row in rows)), 1.15 * max(row.over_silu for row in rows))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_yticks(range(len(names)), names, fontsize=7)
         axis.set_ylim(height - 0.4, -0.6)
         axis.grid(axis="both", lw=0.3)
-        axis.set_xlabel("time over F.silu")
+        axis.set_xlabel("time over F.silu", fontsize=8)
     axes[0].legend(title="elements", fontsize=7, title_fontsize=7, loc="upper right")
-    figure.suptitle(title, fontsize=8)
+    figure.suptitle(f"{title}\ndashed: {CHEAP:g}, the target with one transcendental", fontsize=8)
     return save(figure, path)
 
 
@@ -207,17 +274,34 @@ class Kernels:
     """What `bench_kernels` found."""
 
     rows: tuple[Row, ...]
+    references: tuple[Reference, ...]
     heading: str
 
-    def summary(self) -> list[str]:
-        return summary(list(self.rows))
+    def summary(self) -> list[Summary]:
+        return summary(self.rows, self.references)
+
+    def worst(self, count: int = 10) -> list[Row]:
+        return worst(self.rows, count)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"heading": self.heading, "summary": self.summary(), "rows": [asdict(row) for row in self.rows]}
+        return {
+            "heading": self.heading,
+            "summary": [asdict(one) for one in self.summary()],
+            "references": [asdict(one) for one in self.references],
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+    def table(self, path: str | Path) -> Path:
+        """Write every row into a .csv file."""
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in self.rows)
+        return Path(path)
 
     def picture(self, path: str | Path) -> Path:
         """Draw the times over F.silu into a .png, .svg or .pdf file."""
-        return picture(list(self.rows), Path(path), self.heading.partition(";")[0])
+        return picture(list(self.rows), Path(path), self.heading.partition("; load")[0])
 
 
 def bench_kernels(
@@ -243,6 +327,7 @@ def bench_kernels(
     usual, before = torch.get_num_threads(), os.getloadavg()[0]
     torch.set_num_threads(threads)
     try:
+        known = [one for size in sizes for one in references(size, rounds, compiled)]
         rows = [row for size in sizes for row in measure(names, size, rounds, compiled, watcher)]
     finally:
         torch.set_num_threads(usual)
@@ -253,4 +338,4 @@ def bench_kernels(
         f"{rounds} turns; {machine['processor']}, torch {machine['torch']}, core {core.isa}; load of the machine "
         f"{before:.1f} to {os.getloadavg()[0]:.1f}."
     )
-    return Kernels(tuple(rows), heading)
+    return Kernels(tuple(rows), tuple(known), heading)

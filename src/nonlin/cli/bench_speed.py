@@ -12,11 +12,13 @@ from nonlin.cli.screen import complain, console, print_json, table
 
 if TYPE_CHECKING:
     from nonlin.benchmarks.children import Children
+    from nonlin.benchmarks.kernels import Kernels
     from nonlin.benchmarks.roofline import Roofline
     from nonlin.benchmarks.space import WholeSpace
 
 _TASKS = typer.Option([], "--task", help="Only this task; may repeat. Default: all four that are measured.")
 _OUTPUT = typer.Option(None, "--output", "-o", help="Draw a picture too: .png, .svg or .pdf.")
+_FEW = 40  # rows that are all printed
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 _ROWS = typer.Option(None, help="Only so many rows of the data, for a quick look.", min=1)
 _EPOCHS = typer.Option(None, help="Only so many epochs, for a quick look.", min=1)
@@ -204,7 +206,8 @@ def kernels(
     rounds: int = typer.Option(5, help="Turns; medians are shown.", min=1),
     threads: int = typer.Option(1, help="Threads of torch and of the core.", min=1),
     compiled: bool = typer.Option(False, "--compile", help="Under torch.compile: seconds more for each function."),
-    output: Path = _OUTPUT,
+    every: bool = typer.Option(False, "--all", help="Print every function, not the ten farthest from the limit."),
+    output: Path = typer.Option(None, "-o", "--output", help="A picture, .png, .svg or .pdf, or every row as .csv."),
     json: bool = _JSON,
 ) -> None:
     """How long do value and gradient of each function take, over F.silu, a copy and its transcendentals alone?
@@ -213,25 +216,45 @@ def kernels(
     """
     from nonlin.benchmarks.kernels import SIZES, bench_kernels
 
-    _check_picture(output)
+    in_full = output is not None and output.suffix == ".csv"
+    _check_picture(None if in_full else output)
     found = bench_kernels(functions or (), elements or SIZES, rounds, threads, compiled)
     if output is not None:
-        found.picture(output)
+        found.table(output) if in_full else found.picture(output)
     if json:
         print_json(found.as_dict())
-        return
+    else:
+        _print_kernels(found, every or len(found.rows) <= _FEW)
+
+
+def _print_kernels(found: Kernels, every: bool) -> None:
     out = console()
     out.print(found.heading + "\n", soft_wrap=True)
-    names = ("elements", "ns each", "over F.silu", "over copy", "over limit", "bytes kept")
-    shown = table("function", *names, right=names)
-    for row in found.rows:
+    names = ("elements", "within", "1.1 x F.silu", "median over F.silu", "over limit", "F.relu", "F.silu", "kept")
+    shown = table(*names, right=names)
+    for one in found.summary():
         shown.add_row(
-            row.name, f"{row.elements:,}", f"{row.nanoseconds:.2f}", f"{row.over_silu:.2f}", f"{row.over_copy:.2f}",
-            f"{row.over_limit:.2f}", f"{row.bytes_kept:g}",
+            f"{one.elements:,}", f"{one.within} of {one.functions}", f"{one.cheap} of {one.single}",
+            f"{one.median_over_silu:.2f}", f"{one.median_over_limit:.2f}", f"{one.relu_over_limit:.2f}",
+            f"{one.silu_over_limit:.2f}", f"{one.bytes_kept:g} B",
         )  # fmt: skip
     out.print(shown)
-    for line in ["", *found.summary()]:
-        out.print(line, soft_wrap=True)
+    columns = ("elements", "ns each", "over F.silu", "over copy", "over limit", "transcendentals")
+    shown = table("function" if every else "farthest from the limit", *columns, right=columns)
+    for row in found.rows if every else found.worst():
+        shown.add_row(
+            row.name, f"{row.elements:,}", f"{row.nanoseconds:.2f}", f"{row.over_silu:.2f}", f"{row.over_copy:.2f}",
+            f"{row.over_limit:.2f}", str(row.transcendentals),
+        )  # fmt: skip
+    out.print()
+    out.print(shown)
+    out.print(
+        "\nlimit: the larger of a copy and the function's transcendentals alone. within: functions of at most 1.3 "
+        "times that. 1.1 x F.silu: of those with one transcendental or none, functions of at most that. median over "
+        "F.silu, over limit: of all functions. F.relu, F.silu: what torch's own take of their limit. kept: bytes an "
+        "element for the backward pass, at most. transcendentals: instructions, in value and slope.",
+        soft_wrap=True,
+    )
 
 
 def _giga(rate: float, unit: str) -> str:

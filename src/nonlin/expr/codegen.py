@@ -18,6 +18,7 @@ import numpy as np
 
 from nonlin.expr import values
 from nonlin.expr.lowering import fold_numbers, hides_nan, lower
+from nonlin.expr.shortcuts import shortened
 from nonlin.expr.tree import Call, Const, Expr, Symbol, is_call
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def kernel_source(outputs: tuple[Expr, ...], parameters: tuple[str, ...]) -> str
 
 
 def _source(outputs: tuple[Expr, ...], parameters: tuple[str, ...], dialect: _Dialect) -> str:
-    lowered = tuple(lower(node, parameters) for node in outputs)
+    lowered = tuple(shortened(lower(node, parameters)) for node in outputs)
     return _Writer(parameters, dialect).function(lowered, hides_nan(lowered, parameters))
 
 

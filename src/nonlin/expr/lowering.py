@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nonlin.expr.simplify import simplify
-from nonlin.expr.tree import Call, Const, Expr, call, is_call
+from nonlin.expr.tree import Call, Const, Expr, call, is_call, walk
 from nonlin.expr.values import evaluate, evaluate_node, guarded_product
 
 _SIZES = np.logspace(-2, 4, 97).astype(np.float32)
 _SAMPLES = np.concatenate([-_SIZES[::-1], _SIZES])
+_REMEMBERED = 2000  # expressions, of a kilobyte each
 _NOT_A_NUMBER = np.full(1, math.nan)
 
 
@@ -44,24 +45,44 @@ def _guard(node: Expr, guarded: frozenset[Expr]) -> Expr:
 
 def _overflowing_products(root: Expr, parameters: Sequence[str]) -> frozenset[Expr]:
     """The products that meet 0·inf for a float32 x with |x| ≤ 1e4, parameters near 1."""
-    values: dict[Expr, npt.NDArray[Any]] = {}
-    found: set[Expr] = set()
-    environment = {name: np.float32(1.0 + 0.5 * k) for k, name in enumerate(parameters)}
-
-    def visit(node: Expr) -> npt.NDArray[Any]:
-        if node not in values:
-            args = [visit(arg) for arg in node.args]
-            if is_call(node, "mul"):
-                values[node] = product = guarded_product(*args)
-                if np.any(np.isnan(args[0] * args[1]) & ~np.isnan(product)):
-                    found.add(node)
-            else:
-                values[node] = evaluate_node(node, args, _SAMPLES, environment)  # type: ignore[arg-type]
-        return values[node]
-
+    samples = _samples(tuple(parameters))
     with np.errstate(all="ignore"):
-        visit(root)
-    return frozenset(found)
+        samples.value(root)
+    return frozenset([node for node in walk(root) if node in samples.overflowing])
+
+
+class _Samples:
+    """Values of expressions at the sampled points, remembered by subexpression: functions share most of theirs with
+    their derivatives, and with other functions of a space."""
+
+    def __init__(self, parameters: Sequence[str]):
+        self.environment = {name: np.float32(1.0 + 0.5 * k) for k, name in enumerate(parameters)}
+        self.values: dict[Expr, npt.NDArray[Any]] = {}
+        self.overflowing: set[Expr] = set()
+
+    def value(self, root: Expr) -> npt.NDArray[Any]:
+        if len(self.values) > _REMEMBERED:
+            self.values.clear()
+            self.overflowing.clear()
+        return self._value(root)
+
+    def _value(self, node: Expr) -> npt.NDArray[Any]:
+        found = self.values.get(node)
+        if found is None:
+            args = [self._value(arg) for arg in node.args]
+            if is_call(node, "mul"):
+                found = guarded_product(*args)
+                if np.any(np.isnan(args[0] * args[1]) & ~np.isnan(found)):
+                    self.overflowing.add(node)
+            else:
+                found = evaluate_node(node, args, _SAMPLES, self.environment)  # type: ignore[arg-type]
+            self.values[node] = found
+        return found
+
+
+@lru_cache(maxsize=16)
+def _samples(parameters: tuple[str, ...]) -> _Samples:
+    return _Samples(parameters)
 
 
 def hides_nan(lowered: Sequence[Expr], parameters: Sequence[str]) -> tuple[bool, ...]:

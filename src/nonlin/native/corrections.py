@@ -16,8 +16,8 @@ from torch import Tensor
 from nonlin.native.library import FLOAT32, FLOAT64, load
 from nonlin.native.structures import CHermite, CTable
 
-_DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
-_WIDE = {torch.float32: torch.float32, torch.float64: torch.float64,
+DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
+WIDE = {torch.float32: torch.float32, torch.float64: torch.float64,
          torch.float16: torch.float32, torch.bfloat16: torch.float32}  # fmt: skip
 _exporting = getattr(torch.compiler, "is_exporting", lambda: True)  # before torch 2.7: any graph might be exported
 _ready = False  # whether the operators stand and the core is there; a plain bool, which a compiled graph can read
@@ -41,7 +41,7 @@ def ordinary(x: Tensor) -> bool:
     return (
         type(x) in (Tensor, torch.nn.Parameter)
         and x.device.type == "cpu"
-        and x.dtype in _WIDE
+        and x.dtype in WIDE
         and x.layout is torch.strided
         and not x.is_neg()
         and not observed()
@@ -58,12 +58,12 @@ def fits(y: Tensor, numbers: Tensor) -> bool:
     shape = numbers.shape
     aligned = numbers.dim() == 0 or (numbers.dim() <= y.dim() and all(size == 1 for size in shape[1:])
                                      and shape[0] == y.shape[y.dim() - numbers.dim()])  # fmt: skip
-    if not (_ready and aligned and y.device.type == "cpu" and y.dtype in _WIDE):
+    if not (_ready and aligned and y.device.type == "cpu" and y.dtype in WIDE):
         return False
     return not _exporting() if torch.compiler.is_compiling() else plain(y)
 
 
-def _shape(y: Tensor, numbers: Tensor) -> tuple[int, int, int]:
+def layout(y: Tensor, numbers: Tensor) -> tuple[int, int, int]:
     """(rows, channels, inner) of y for `numbers` of shape () or (channels, 1, ...)."""
     if numbers.dim() == 0:
         return 1, 1, y.numel()
@@ -71,7 +71,7 @@ def _shape(y: Tensor, numbers: Tensor) -> tuple[int, int, int]:
     return math.prod(y.shape[:first]), y.shape[first], math.prod(y.shape[first + 1 :])
 
 
-def _dense(value: Tensor, dtype: torch.dtype) -> Tensor:
+def dense(value: Tensor, dtype: torch.dtype) -> Tensor:
     if value.dtype == dtype and value.is_contiguous():
         return value
     return value.detach().to(dtype).contiguous()
@@ -85,10 +85,10 @@ def _call(name: str, call: CTable | CHermite) -> None:
 
 def _table(y: Tensor, rho: Tensor, lines: Tensor, stretch: Tensor, shift: Tensor) -> tuple[CTable, tuple]:
     """The call without its results, and what must stay alive while it runs."""
-    dtype = _WIDE[y.dtype]
-    alive = _dense(y, dtype), _dense(rho, dtype), _dense(lines, dtype)
+    dtype = WIDE[y.dtype]
+    alive = dense(y, dtype), dense(rho, dtype), dense(lines, dtype)
     call = CTable(
-        _DTYPES[dtype], torch.get_num_threads(), *_shape(y, rho), lines.shape[1], alive[2].data_ptr(),
+        DTYPES[dtype], torch.get_num_threads(), *layout(y, rho), lines.shape[1], alive[2].data_ptr(),
         float(stretch), float(shift), alive[1].data_ptr(), alive[0].data_ptr(),
     )  # fmt: skip
     return call, alive
@@ -108,17 +108,17 @@ def table_step_backward(
 ) -> tuple[Tensor, Tensor]:
     """The gradients by y and by rho."""
     call, alive = _table(y, rho, lines, stretch, shift)
-    incoming, by_y, by_rho = _dense(gradient, alive[0].dtype), torch.empty_like(alive[0]), torch.empty_like(alive[1])
+    incoming, by_y, by_rho = dense(gradient, alive[0].dtype), torch.empty_like(alive[0]), torch.empty_like(alive[1])
     call.gradient, call.out, call.gradient_rho = incoming.data_ptr(), by_y.data_ptr(), by_rho.data_ptr()
     _call("nl_table_step", call)
     return by_y.to(y.dtype), by_rho.to(rho.dtype)
 
 
 def _hermite(x: Tensor, mean: Tensor, deviation: Tensor, coefficients: Tensor, reach: float) -> tuple[CHermite, tuple]:
-    dtype = _WIDE[x.dtype]
-    alive = _dense(x, dtype), _dense(coefficients, dtype)
+    dtype = WIDE[x.dtype]
+    alive = dense(x, dtype), dense(coefficients, dtype)
     call = CHermite(
-        _DTYPES[dtype], torch.get_num_threads(), *_shape(x, coefficients[0]), len(coefficients), float(mean),
+        DTYPES[dtype], torch.get_num_threads(), *layout(x, coefficients[0]), len(coefficients), float(mean),
         float(deviation), reach, alive[1].data_ptr(), alive[0].data_ptr(),
     )  # fmt: skip
     return call, alive
@@ -127,7 +127,7 @@ def _hermite(x: Tensor, mean: Tensor, deviation: Tensor, coefficients: Tensor, r
 def hermite_step(x: Tensor, y: Tensor, mean: Tensor, deviation: Tensor, coefficients: Tensor, reach: float) -> Tensor:
     """y + s·Σ a_k z^k e^{-z²/2}; see `nonlin.nn.adaptive_operations.HermiteStep`."""
     call, alive = _hermite(x, mean, deviation, coefficients, reach)
-    base, out = _dense(y, alive[0].dtype), torch.empty_like(alive[0])
+    base, out = dense(y, alive[0].dtype), torch.empty_like(alive[0])
     call.y, call.out = base.data_ptr(), out.data_ptr()
     _call("nl_hermite_step", call)
     return out.to(x.dtype)
@@ -138,7 +138,7 @@ def hermite_step_backward(
 ) -> tuple[Tensor, Tensor]:
     """The gradients by x (of the added terms alone) and by the coefficients."""
     call, alive = _hermite(x, mean, deviation, coefficients, reach)
-    incoming, by_x, sums = _dense(gradient, alive[0].dtype), torch.empty_like(alive[0]), torch.empty_like(alive[1])
+    incoming, by_x, sums = dense(gradient, alive[0].dtype), torch.empty_like(alive[0]), torch.empty_like(alive[1])
     call.gradient, call.out, call.gradient_coefficients = incoming.data_ptr(), by_x.data_ptr(), sums.data_ptr()
     _call("nl_hermite_step", call)
     return by_x.to(x.dtype), sums.mul_(deviation.to(sums.dtype)).to(coefficients.dtype)
@@ -146,34 +146,34 @@ def hermite_step_backward(
 
 # The same as operators of torch, for compiled graphs.
 
-_operators = torch.library.Library("nonlin", "DEF")
-_operators.define("table_step(Tensor y, Tensor rho, Tensor lines, Tensor stretch, Tensor shift) -> Tensor")
-_operators.define(
+operators = torch.library.Library("nonlin", "DEF")
+operators.define("table_step(Tensor y, Tensor rho, Tensor lines, Tensor stretch, Tensor shift) -> Tensor")
+operators.define(
     "table_step_backward(Tensor gradient, Tensor y, Tensor rho, Tensor lines, Tensor stretch, Tensor shift)"
     " -> (Tensor, Tensor)"
 )
-_operators.define(
+operators.define(
     "hermite_step(Tensor x, Tensor y, Tensor mean, Tensor deviation, Tensor coefficients, float reach) -> Tensor"
 )
-_operators.define(
+operators.define(
     "hermite_step_backward(Tensor gradient, Tensor x, Tensor mean, Tensor deviation, Tensor coefficients,"
     " float reach) -> (Tensor, Tensor)"
 )
 for _function in (table_step, table_step_backward, hermite_step, hermite_step_backward):
-    _operators.impl(_function.__name__, _function, "CPU")
+    operators.impl(_function.__name__, _function, "CPU")
 
 
-def _like(value: Tensor) -> Tensor:
+def like(value: Tensor) -> Tensor:
     return torch.empty_like(value, memory_format=torch.contiguous_format)
 
 
-torch.library.register_fake("nonlin::table_step", lambda y, *_: _like(y), lib=_operators)
-torch.library.register_fake("nonlin::hermite_step", lambda x, *_: _like(x), lib=_operators)
+torch.library.register_fake("nonlin::table_step", lambda y, *_: like(y), lib=operators)
+torch.library.register_fake("nonlin::hermite_step", lambda x, *_: like(x), lib=operators)
 torch.library.register_fake(
-    "nonlin::table_step_backward", lambda gradient, y, rho, *_: (_like(y), _like(rho)), lib=_operators
+    "nonlin::table_step_backward", lambda gradient, y, rho, *_: (like(y), like(rho)), lib=operators
 )
 torch.library.register_fake(
     "nonlin::hermite_step_backward",
-    lambda gradient, x, mean, deviation, coefficients, reach: (_like(x), _like(coefficients)),
-    lib=_operators,
+    lambda gradient, x, mean, deviation, coefficients, reach: (like(x), like(coefficients)),
+    lib=operators,
 )

@@ -1,16 +1,22 @@
-"""Expressions over a tensor by the compiled core, for the eager mode of `module`: little between torch and the core."""
+"""Expressions over a tensor by the compiled core, for the eager mode of `module`: little between torch and the core.
+
+On a GPU, where `triton_activation.for_modules` says so, Triton's kernel takes the core's place.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
-from nonlin.native.corrections import ordinary
+from nonlin.native import triton_activation
+from nonlin.native.corrections import observed, ordinary
 from nonlin.native.library import FLOAT32, FLOAT64, load
-from nonlin.native.program import Function, Program
+from nonlin.native.program import Function, Program, compile_program
 
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
 _HALF = (torch.float16, torch.bfloat16)
@@ -38,11 +44,26 @@ def fits(function: Function, x: Tensor, parameters: Sequence[Tensor]) -> bool:
 
     A parameter per channel needs contiguous memory; otherwise any order of x's elements will do that leaves no gaps.
     """
+    if x.is_cuda:
+        return _fits_triton(function, x, parameters)
     if not ordinary(x) or load() is None or not function.supported:
         return False
     if x.is_contiguous():
         return not parameters or layout(x, parameters) is not None
     return all(parameter.numel() == 1 and parameter.dim() <= x.dim() for parameter in parameters) and _dense(x)
+
+
+def _fits_triton(function: Function, x: Tensor, parameters: Sequence[Tensor]) -> bool:
+    if not triton_activation.for_modules(x) or type(x) not in (Tensor, Parameter) or observed() or x.is_neg():
+        return False
+    there = x.layout is torch.strided and all(parameter.device == x.device for parameter in parameters)
+    found = layout(x, parameters) if there and x.is_contiguous() else None
+    return found is not None and triton_activation.takes(x[None], found[0]) and triton_activation.supported(function)
+
+
+@lru_cache(maxsize=4096)
+def _launch(function: Function, device: torch.device) -> triton_activation.Stacked:
+    return triton_activation.Stacked([function], device)
 
 
 def _dense(x: Tensor) -> bool:
@@ -57,6 +78,8 @@ def _dense(x: Tensor) -> bool:
 
 def value(function: Function, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """f(x), of x's shape, strides and dtype; half precision is computed in float32."""
+    if x.is_cuda:
+        return _triton_value(function, x, parameters)
     wide = x.float() if x.dtype in _HALF else x
     out = torch.empty_like(wide)
     channels, inner = _layout(wide, parameters)
@@ -66,16 +89,21 @@ def value(function: Function, x: Tensor, parameters: Sequence[Tensor]) -> Tensor
 
 
 def gradients(
-    function: Function, x: Tensor, gradient: Tensor, parameters: Sequence[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
-    """The gradients by x and by each parameter, shaped like them."""
+    function: Function, x: Tensor, gradient: Tensor, parameters: Sequence[Tensor], trained: bool = True
+) -> tuple[Tensor, Sequence[Tensor | None]]:
+    """The gradients by x and by each parameter, shaped like them; those None unless `trained`."""
+    if x.is_cuda:
+        return _triton_gradients(function, x, gradient, parameters)
     wide = x.float() if x.dtype in _HALF else x
     if gradient.dtype != wide.dtype or gradient.stride() != wide.stride() or gradient.is_neg():
         gradient = torch.empty_like(wide).copy_(gradient)
     out = torch.empty_like(wide)
     channels, inner = _layout(wide, parameters)
-    results = []
-    if parameters:
+    results: list[Tensor | None] = []
+    if parameters and not trained:
+        _run(_slope(function), wide, channels, inner, _table(parameters, channels, wide.dtype), gradient, out, None)
+        results = [None] * len(parameters)
+    elif parameters:
         theta = _table(parameters, channels, wide.dtype)
         sums = torch.zeros(len(parameters), channels, dtype=wide.dtype)  # what an empty gradient leaves
         _run(function.partials, wide, channels, inner, theta, gradient, out, sums)
@@ -86,6 +114,35 @@ def gradients(
     else:
         _run(function.partials, wide, 1, 1, None, gradient, out, None)
     return out if wide is x else out.to(x.dtype), results
+
+
+@lru_cache(maxsize=4096)
+def _slope(function: Function) -> Program:
+    """df/dx alone, where no parameter is trained."""
+    return compile_program(function.partial_expressions[:1], function.parameters)
+
+
+def _triton_value(function: Function, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    channels, inner = _layout(x, parameters)
+    return _launch(function, x.device).forward(x[None], _stacked_table(parameters, channels, x), inner)[0]
+
+
+def _triton_gradients(
+    function: Function, x: Tensor, gradient: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    channels, inner = _layout(x, parameters)
+    gradient = gradient.to(x.dtype).contiguous().resolve_neg()
+    by_x, (sums,) = _launch(function, x.device).backward(
+        gradient[None], x[None], _stacked_table(parameters, channels, x), inner
+    )
+    totals = (row.sum() if one.numel() == 1 else row for row, one in zip(sums, parameters, strict=True))
+    return by_x[0], [total.reshape(one.shape).to(one.dtype) for total, one in zip(totals, parameters, strict=True)]
+
+
+def _stacked_table(parameters: Sequence[Tensor], channels: int, x: Tensor) -> Tensor:
+    """The parameters as (1, parameters, channels) of float32."""
+    rows = [one.detach().reshape(-1).float().expand(channels) for one in parameters]
+    return torch.stack(rows)[None] if rows else x.new_empty(1, 0, 1, dtype=torch.float32)
 
 
 def _layout(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
+from ctypes import Array
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -173,6 +174,42 @@ def train_mlp(
 
 def _check(network, children, data, batch, first_epoch, last_epoch, schedule) -> int:
     """The last epoch; NonlinError for what cannot be trained. Missing buffers are made."""
+    _check_data(network, data)
+    if batch < 1 or first_epoch < 0:
+        raise NonlinError(f"batch={batch} and first_epoch={first_epoch} must be at least 1 and 0.")
+    if not children:
+        return last_epoch or 0
+    epochs, length = children[0].order.shape
+    last_epoch = epochs if last_epoch is None else last_epoch
+    if last_epoch > epochs:
+        raise NonlinError(f"last_epoch={last_epoch}, but the order of the rows is given for {epochs} epochs.")
+    if schedule is not None and schedule.size < last_epoch * math.ceil(length / batch):
+        raise NonlinError(f"schedule has {schedule.size} factors; expected {last_epoch}*{math.ceil(length / batch)}.")
+    dtype = data.train_x.dtype
+    checked: set[int] = set()  # children often share one order
+    for child in children:
+        if id(child.order) not in checked:
+            checked.add(id(child.order))
+            _check_order(child.order, (epochs, length), len(data.train_x))
+        size = network.size(child.function)
+        if child.weights.shape != (size,) or child.weights.dtype != dtype or not child.weights.flags.c_contiguous:
+            raise NonlinError(
+                f"the weights for {child.function.expr} are {child.weights.dtype} {child.weights.shape}; "
+                f"expected C-contiguous {dtype} ({size},)."
+            )
+        child.make_buffers()
+    return last_epoch
+
+
+def check(network: Network, data: Data, batch: int, order: np.ndarray) -> None:
+    """NonlinError for what no child can be trained with; for those who call the core without `train_mlp`."""
+    _check_data(network, data)
+    if batch < 1:
+        raise NonlinError(f"batch={batch} must be at least 1.")
+    _check_order(order, order.shape, len(data.train_x))
+
+
+def _check_data(network: Network, data: Data) -> None:
     dtype = data.train_x.dtype
     if dtype not in (np.float32, np.float64):
         raise NonlinError(f"the inputs are {dtype}; the engine trains in float32 or float64.")
@@ -188,44 +225,38 @@ def _check(network, children, data, batch, first_epoch, last_epoch, schedule) ->
                 raise NonlinError(f"{label} is {array.dtype} {array.shape}; expected C-contiguous {kind} {expected}.")
         if network.loss == "cross-entropy" and len(y) and (y.min() < 0 or y.max() >= network.widths[-1]):
             raise NonlinError(f"{name}_y has classes outside 0 ... {network.widths[-1] - 1}.")
-    if batch < 1 or first_epoch < 0:
-        raise NonlinError(f"batch={batch} and first_epoch={first_epoch} must be at least 1 and 0.")
-    if not children:
-        return last_epoch or 0
-    epochs, length = children[0].order.shape
-    last_epoch = epochs if last_epoch is None else last_epoch
-    if last_epoch > epochs:
-        raise NonlinError(f"last_epoch={last_epoch}, but the order of the rows is given for {epochs} epochs.")
-    if schedule is not None and schedule.size < last_epoch * math.ceil(length / batch):
-        raise NonlinError(f"schedule has {schedule.size} factors; expected {last_epoch}*{math.ceil(length / batch)}.")
-    checked: set[int] = set()  # children often share one order
-    for child in children:
-        order = child.order
-        if id(order) not in checked:
-            checked.add(id(order))
-            fits = order.shape == (epochs, length) and order.dtype == np.int64 and order.flags.c_contiguous
-            if not fits or length < 1 or order.min() < 0 or order.max() >= len(data.train_x):
-                raise NonlinError(
-                    f"order is {order.dtype} {order.shape}; expected C-contiguous int64 ({epochs}, {length}) "
-                    f"with row numbers below {len(data.train_x)}."
-                )
-        size = network.size(child.function)
-        if child.weights.shape != (size,) or child.weights.dtype != dtype or not child.weights.flags.c_contiguous:
-            raise NonlinError(
-                f"the weights for {child.function.expr} are {child.weights.dtype} {child.weights.shape}; "
-                f"expected C-contiguous {dtype} ({size},)."
-            )
-        child.make_buffers()
-    return last_epoch
+
+
+def _check_order(order: np.ndarray, shape: tuple[int, ...], rows: int) -> None:
+    epochs, length = shape
+    fits = order.shape == shape and order.dtype == np.int64 and order.flags.c_contiguous
+    if not fits or length < 1 or order.min() < 0 or order.max() >= rows:
+        raise NonlinError(
+            f"order is {order.dtype} {order.shape}; expected C-contiguous int64 ({epochs}, {length}) "
+            f"with row numbers below {rows}."
+        )
 
 
 def _train_compiled(network, children, data, batch, first_epoch, last_epoch, schedule, threads) -> None:
-    library = load()
-    assert library is not None
+    c_network = prepared(network, data, batch, children[0].order, schedule)
+    rows = (CChild * len(children))()
+    for row, child in zip(rows, children, strict=True):
+        fill_in(row, child)
+    run_epochs(c_network, rows, first_epoch, last_epoch, threads)
+    for row, child in zip(rows, children, strict=True):
+        child.steps, child.diverged_epoch = row.steps, row.diverged_epoch
+        child.status = "diverged" if row.status else "running"
+
+
+def prepared(
+    network: Network, data: Data, batch: int, order: np.ndarray, schedule: np.ndarray | None = None
+) -> CNetwork:
+    """What `train_mlp` has checked, as the core takes it; it lives as long as this result and the arrays that are
+    given."""
     widths = np.array(network.widths, dtype=np.int64)
     if schedule is not None:
         schedule = np.ascontiguousarray(schedule, dtype=np.float64)
-    c_network = CNetwork(
+    found = CNetwork(
         dtype=FLOAT32 if data.train_x.dtype == np.float32 else FLOAT64,
         layers=len(widths) - 1,
         widths=widths.ctypes.data,
@@ -242,9 +273,7 @@ def _train_compiled(network, children, data, batch, first_epoch, last_epoch, sch
         clip=network.clip,
         schedule=None if schedule is None else schedule.ctypes.data,
         batch=batch,
-        order_length=children[0].order.shape[1],
-        first_epoch=first_epoch,
-        last_epoch=last_epoch,
+        order_length=order.shape[1],
         train_rows=len(data.train_x),
         valid_rows=len(data.valid_x),
         train_x=data.train_x.ctypes.data,
@@ -252,14 +281,22 @@ def _train_compiled(network, children, data, batch, first_epoch, last_epoch, sch
         train_y=data.train_y.ctypes.data,
         valid_y=data.valid_y.ctypes.data,
     )
-    rows = (CChild * len(children))()
-    for row, child in zip(rows, children, strict=True):
-        row.value, row.derivatives = child.function.value.pointer, child.function.derivatives.pointer
-        for name in ("weights", "first", "second", "order", *CURVES):
-            setattr(row, name, getattr(child, name).ctypes.data)
-        row.learning_rate, row.steps = child.learning_rate, child.steps
-        row.status, row.diverged_epoch = int(child.status == "diverged"), child.diverged_epoch
-    library.call("nl_train_mlp", ctypes.byref(c_network), rows, len(children), threads)
-    for row, child in zip(rows, children, strict=True):
-        child.steps, child.diverged_epoch = row.steps, row.diverged_epoch
-        child.status = "diverged" if row.status else "running"
+    found.kept = widths, schedule  # the structure has their addresses alone
+    return found
+
+
+def fill_in(row: CChild, child: Child) -> None:
+    """A child, with its buffers made, as the core takes it; it must outlive the row."""
+    row.value, row.derivatives = child.function.value.pointer, child.function.derivatives.pointer
+    for name in ("weights", "first", "second", "order", *CURVES):
+        setattr(row, name, getattr(child, name).ctypes.data)
+    row.learning_rate, row.steps = child.learning_rate, child.steps
+    row.status, row.diverged_epoch = int(child.status == "diverged"), child.diverged_epoch
+
+
+def run_epochs(network: CNetwork, rows: Array[CChild], first_epoch: int, last_epoch: int, threads: int = 1) -> None:
+    """Let the core train over these epochs."""
+    library = load()
+    assert library is not None
+    network.first_epoch, network.last_epoch = first_epoch, last_epoch
+    library.call("nl_train_mlp", ctypes.byref(network), rows, len(rows), threads)

@@ -40,7 +40,7 @@ _MESSAGES = {1: "out of memory", 2: "a program or a size that the core cannot ta
 _FUNCTIONS = (
     "nl_interface", "nl_opcode_count", "nl_activate", "nl_train_mlp", "nl_multiply", "nl_use_isa", "nl_table_step",
     "nl_hermite_step", "nl_normalise", "nl_convolve", "nl_take_step", "nl_attend", "nl_decide", "nl_pool",
-    "nl_apply",
+    "nl_apply", "nl_adapt",
 )  # fmt: skip
 
 
@@ -113,6 +113,7 @@ def _open(path: Path) -> tuple[Library | None, str]:
     handle.nl_multiply.argtypes = [POINTER(CProduct)]
     handle.nl_table_step.argtypes = [POINTER(CTable)]
     handle.nl_hermite_step.argtypes = [POINTER(CHermite)]
+    handle.nl_adapt.argtypes = [c_char_p]
     handle.nl_normalise.argtypes = [POINTER(CNormalisation)]
     handle.nl_convolve.argtypes = [POINTER(CConvolution)]
     handle.nl_take_step.argtypes = [POINTER(CStep)]

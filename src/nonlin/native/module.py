@@ -128,7 +128,8 @@ class _Traced(torch.autograd.Function):
         higher = torch.is_grad_enabled() and not compiling  # a gradient of this gradient may be asked for
         plain = not (higher or compiling) and type(gradient) is Tensor
         if plain and direct.fits(ctx.program.native, inputs[0], inputs[1:]):
-            by_x, others = direct.gradients(ctx.program.native, inputs[0], gradient, inputs[1:])
+            trained = any(index > 0 for index in wanted)
+            by_x, others = direct.gradients(ctx.program.native, inputs[0], gradient, inputs[1:], trained)
             return None, *(one if i in wanted else None for i, one in enumerate((by_x, *others)))
         if higher:
             partials = [apply(ctx.program.derivative(i), *inputs) for i in wanted]
@@ -162,8 +163,8 @@ class _Direct(_Traced):
         function = ctx.program.native
         if torch.is_grad_enabled() or type(gradient) is not Tensor or not direct.fits(function, x, parameters):
             return _Traced.backward(ctx, gradient)
-        by_x, others = direct.gradients(function, x, gradient, parameters)
         needed = ctx.needs_input_grad
+        by_x, others = direct.gradients(function, x, gradient, parameters, any(needed[2:]))
         return (
             None,
             by_x if needed[1] else None,

@@ -10,7 +10,8 @@ An operator without instructions is written by its formula in the operator table
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -19,8 +20,10 @@ from nonlin.errors import NonlinError
 from nonlin.expr import Call, Const, Expr, Symbol, derivative
 from nonlin.expr.expansion import expansion
 from nonlin.expr.lowering import fold_numbers, lower
+from nonlin.expr.shortcuts import shortened
 from nonlin.expr.tree import is_call
-from nonlin.native.library import load
+from nonlin.native.library import Library, load, reason
+from nonlin.native.registers import PAIRS, Instruction, coded, merge_pairs, registers
 from nonlin.native.structures import CProgram
 
 # Operators that are one instruction on their arguments.
@@ -33,15 +36,6 @@ DIRECT = {
 }
 # Operators that `_Assembler` writes in another way; it has a method for each.
 COMPOSED = tuple("pi pow clip sigmoid softplus logsigmoid tanh sech sinc spherical_j Phi phi".split())
-# Two instructions on one argument that one instruction does at once.
-# The immediates tell the orders of Bessel functions apart.
-PAIRS = {
-    (("sin", 0), ("cos", 0)): "sin_cos",
-    (("sinh", 0), ("cosh", 0)): "sinh_cosh",
-    (("sigmoid", 0), ("sigmoid_neg", 0)): "sigmoids",
-    (("sinc", 0), ("spherical_j", 1)): "sincs",
-}
-
 _COMMUTATIVE = ("add", "mul", "mul0", "max", "min")
 _HIDES_NAN = ("lt", "le", "gt", "ge", "heaviside", "sign")
 _MAX_WHOLE_POWER = 64
@@ -52,13 +46,13 @@ class UnsupportedError(NonlinError):
     """An expression that the machine has no instructions for; torch evaluates it instead."""
 
 
-def emitted_opcodes() -> set[str]:
-    """Every instruction that a program may contain."""
+def emitted_opcodes(pairs: bool = True) -> set[str]:
+    """Every instruction that a program may contain; `pairs` as for `assemble`."""
     composed = (
         "copy pass_nan square power power_whole decay sigmoid sigmoid_neg softplus sech tanh spherical_j sinc "
         "gaussian Phi phi"
     )
-    return {*DIRECT.values(), *composed.split(), *PAIRS.values()}
+    return {*DIRECT.values(), *composed.split(), *(PAIRS.values() if pairs else ())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +64,7 @@ class Program:
     code : (instructions, 7) int32: opcode, destination, second destination, a, b, c, immediate
     constants : float64 numbers, in registers 1 + parameters ...
     parameters, outputs, registers : how many
+    opcodes : the instructions' names
     """
 
     code: np.ndarray
@@ -77,7 +72,15 @@ class Program:
     parameters: int
     outputs: int
     registers: int
-    listing: tuple[str, ...] = field(repr=False, default=())
+    opcodes: tuple[str, ...] = field(repr=False, default=())
+
+    @property
+    def listing(self) -> tuple[str, ...]:
+        """The program to read: name, registers and immediate of each instruction."""
+        return tuple(
+            f"{name} {row[3:6].tolist()} #{row[6]} -> {row[1:3].tolist()}"
+            for name, row in zip(self.opcodes, self.code, strict=True)
+        )
 
     @cached_property
     def c(self) -> CProgram:
@@ -124,7 +127,15 @@ class Function:
 
     @cached_property
     def derivatives(self) -> Program:
-        return compile_program((self.expr, *self.partial_expressions), self.parameters)
+        library = _core()
+        assembler = _Assembler(self.parameters)
+        assembler.add(self.expr)
+        alone = assembler.copy()
+        for node in self.partial_expressions:
+            assembler.add(node)
+        found = assembler.paired(library.opcodes)
+        self.__dict__.setdefault("value", alone.paired(library.opcodes))  # its instructions were the first of these
+        return found
 
     @cached_property
     def partials(self) -> Program:
@@ -162,27 +173,24 @@ def compile_program(outputs: tuple[Expr, ...], parameters: tuple[str, ...]) -> P
     NonlinError
         if the compiled core is not there
     """
+    return assemble(outputs, parameters, _core().opcodes)
+
+
+def _core() -> Library:
     library = load()
     if library is None:
-        from nonlin.native.library import reason
-
         raise NonlinError(f"the compiled core is not there ({reason()}).")
+    return library
+
+
+def assemble(
+    outputs: tuple[Expr, ...], parameters: tuple[str, ...], opcodes: Mapping[str, int], pairs: bool = True
+) -> Program:
+    """The same for a machine that has these instructions; without `pairs`, each has one result."""
     assembler = _Assembler(parameters)
     for node in outputs:
-        assembler.output(fold_numbers(lower(node, parameters)))
-    return assembler.program(library.opcodes)
-
-
-@dataclass
-class _Instruction:
-    opcode: str
-    operands: tuple[int, ...]  # value numbers
-    immediate: int
-    results: tuple[int, ...]  # value numbers
-
-    @property
-    def kind(self) -> tuple[str, int]:
-        return self.opcode, self.immediate
+        assembler.add(node)
+    return assembler.paired(opcodes) if pairs else assembler.program(opcodes)
 
 
 class _Assembler:
@@ -195,11 +203,15 @@ class _Assembler:
         self.constants: dict[float, int] = {}
         self.known: dict[tuple, int] = {}
         self.nodes: dict[Expr, int] = {}
-        self.instructions: list[_Instruction] = []
+        self.instructions: list[Instruction] = []
         self.outputs: list[int] = []
         self.nan_at_nan = {0: True}  # whether a value is NaN where x is
 
     # Building
+
+    def add(self, node: Expr) -> None:
+        """One more output: an expression as it stands in a formula."""
+        self.output(fold_numbers(shortened(lower(node, tuple(self.inputs)[1:]))))
 
     def output(self, node: Expr) -> None:
         value = self.visit(node)
@@ -246,20 +258,18 @@ class _Assembler:
         key = (opcode, operands, immediate)
         if unique or key not in self.known:
             self.known[key] = value = self.new_value()
-            self.instructions.append(_Instruction(opcode, operands, immediate, (value,)))
+            self.instructions.append(Instruction(opcode, operands, immediate, (value,)))
             self.nan_at_nan[value] = self.keeps_nan(opcode, operands)
         return self.known[key]
 
     def keeps_nan(self, opcode: str, operands: tuple[int, ...]) -> bool:
         """Whether the result is NaN where x is; False if that is not certain."""
         nan = [self.nan_at_nan.get(value, False) for value in operands]
-        if opcode in _HIDES_NAN:
-            return False
         if opcode == "where":
             return nan[1] and nan[2]
         if opcode in ("copy", "pass_nan"):
             return nan[0]
-        return any(nan)
+        return opcode not in _HIDES_NAN and any(nan)
 
     # Operators in several instructions
 
@@ -303,9 +313,8 @@ class _Assembler:
 
     def compose_Phi(self, node: Call) -> int:
         negative, argument = self.signed(node.args[0])
-        if negative:  # the two arguments' common density is worth a negation
-            return self.emit("Phi", self.emit("neg", argument), self.emit("gaussian", argument))
-        return self.emit("Phi", argument, self.emit("gaussian", argument))
+        own = self.emit("neg", argument) if negative else argument  # worth it for the two arguments' common density
+        return self.emit("Phi", own, self.emit("gaussian", argument))
 
     def compose_phi(self, node: Call) -> int:
         return self.emit("phi", self.emit("gaussian", self.signed(node.args[0])[1]))
@@ -328,64 +337,26 @@ class _Assembler:
 
     # Finishing
 
-    def program(self, opcodes: dict[str, int]) -> Program:
-        self.merge_pairs()
-        registers = self.registers()
-        code = np.zeros((len(self.instructions), 7), dtype=np.int32)
-        listing = []
-        for row, one in zip(code, self.instructions, strict=True):
-            operands = [registers[value] for value in one.operands]
-            results = [registers[value] for value in one.results]
-            row[0] = opcodes[one.opcode]
-            row[1 : 1 + len(results)] = results
-            row[3 : 3 + len(operands)] = operands
-            row[6] = one.immediate
-            listing.append(f"{one.opcode} {operands} #{one.immediate} -> {results}")
-        total = max(registers.values()) + 1
+    def copy(self) -> _Assembler:
+        """One to finish now, while this one goes on."""
+        other = _Assembler(tuple(self.inputs)[1:])
+        other.constants, other.outputs = dict(self.constants), list(self.outputs)
+        other.instructions = [replace(one) for one in self.instructions]
+        return other
+
+    def paired(self, opcodes: Mapping[str, int]) -> Program:
+        self.instructions = merge_pairs(self.instructions)
+        return self.program(opcodes)
+
+    def program(self, opcodes: Mapping[str, int]) -> Program:
+        places = registers(list(self.inputs.values()), list(self.constants.values()), self.outputs, self.instructions)
+        total = max(places.values()) + 1
         if total > _MAX_REGISTERS:
             raise UnsupportedError(f"the expression needs {total} registers, more than {_MAX_REGISTERS}.")
+        code = coded(self.instructions, places, opcodes)
         constants = np.array(list(self.constants), dtype=np.float64)
-        return Program(code, constants, self.parameters, len(self.outputs), total, tuple(listing))
-
-    def merge_pairs(self) -> None:
-        for (first, second), both in PAIRS.items():
-            by_argument = {one.operands: one for one in self.instructions if one.kind == second}
-            for one in self.instructions:
-                other = by_argument.get(one.operands) if one.kind == first else None
-                if other is None:
-                    continue
-                early, late = sorted((one, other), key=self.position)
-                early.opcode, early.immediate, early.results = both, 0, (*one.results, *other.results)
-                self.instructions = [item for item in self.instructions if item is not late]
-
-    def position(self, instruction: _Instruction) -> int:
-        return next(k for k, item in enumerate(self.instructions) if item is instruction)
-
-    def registers(self) -> dict[int, int]:
-        """The register of each value: fixed for inputs, constants and outputs, shared by the rest."""
-        place = {value: value for value in self.inputs.values()}
-        first = len(self.inputs)
-        for offset, value in enumerate(self.constants.values()):
-            place[value] = first + offset
-        first += len(self.constants)
-        for offset, value in enumerate(self.outputs):
-            place[value] = first + offset
-        total = first + len(self.outputs)
-        fixed = set(place)
-        last_use = {value: k for k, one in enumerate(self.instructions) for value in one.operands}
-        free: list[int] = []
-        for k, one in enumerate(self.instructions):
-            for value in set(one.operands):
-                if value not in fixed and last_use[value] == k:
-                    free.append(place[value])  # elementwise: a result may overwrite its operand
-            for value in one.results:
-                if value not in fixed:
-                    if not free:
-                        free.append(total)
-                        total += 1
-                    place[value] = free.pop()
-            free.extend(place[value] for value in one.results if value not in fixed and value not in last_use)
-        return place
+        names = tuple([one.opcode for one in self.instructions])
+        return Program(code, constants, self.parameters, len(self.outputs), total, names)
 
 
 def _unsigned(node: Expr) -> tuple[bool, Expr]:

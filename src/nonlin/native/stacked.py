@@ -100,6 +100,24 @@ def _place(t: Tensor | None) -> int | None:
     return None if t is None else t.data_ptr()
 
 
+def channels_last(t: Tensor) -> bool:
+    """Whether images (..., channels, height, width) lie in memory as (..., height, width, channels)."""
+    return t.dim() > 3 and not t.is_contiguous() and t.movedim(-3, -1).is_contiguous()
+
+
+def dense_images(t: Tensor) -> tuple[Tensor, bool]:
+    """Images as the core takes them, and whether their channels come last."""
+    last = channels_last(t)
+    return (t if last else t.contiguous()), last
+
+
+def new_images(like: Tensor, shape: Sequence[int], last: bool) -> Tensor:
+    """New images of this shape (..., channels, height, width)."""
+    if not last:
+        return like.new_empty(shape)
+    return like.new_empty((*shape[:-3], *shape[-2:], shape[-3])).movedim(-1, -3)
+
+
 @dataclass(frozen=True)
 class Convolution:
     """A two-dimensional convolution of step 1 without groups: its border of zeros and the spread of its kernel."""
@@ -122,29 +140,38 @@ class Convolution:
             *self.spread, *out, x.data_ptr(), x.stride(0) if x.dim() == 5 else 0, weight.data_ptr(),
         )  # fmt: skip
 
-    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """x : (K, images, channels, height, width), or without K; weight : (K, filters, channels, tall, wide)."""
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, last: bool = False) -> Tensor:
+        """x : (K, images, channels, height, width), or without K; weight : (K, filters, channels, tall, wide).
+
+        `last` asks for a result that lies in memory with its channels last, as x may too.
+        """
         library = load()
         assert library is not None
-        x, weight = x.contiguous(), weight.contiguous()
+        (x, x_last), weight = dense_images(x), weight.contiguous()
         call = self._call(x, weight)
-        out = x.new_empty(call.children, call.images, call.filters, call.out_height, call.out_width)
-        call.bias, call.out = _place(bias), out.data_ptr()
+        shape = (call.children, call.images, call.filters, call.out_height, call.out_width)
+        out = new_images(x, shape, last)
+        call.bias, call.out, call.x_last, call.out_last = _place(bias), out.data_ptr(), x_last, last
         library.call("nl_convolve", ctypes.byref(call))
         return out
 
     def backward(
         self, gradient: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients by x, weight and bias, those that are `wanted`."""
+        """The gradients by x, weight and bias, those that are `wanted`. The first lies in memory as x does."""
         library = load()
         assert library is not None
-        gradient, x, weight = gradient.contiguous(), x.contiguous(), weight.contiguous()
+        (gradient, out_last), (x, x_last), weight = dense_images(gradient), dense_images(x), weight.contiguous()
         call = self._call(x, weight)
         shapes = ((call.children, *x.shape[-4:]), weight.shape, weight.shape[:2])
-        results = [x.new_empty(shape) if want else None for shape, want in zip(shapes, wanted, strict=True)]
-        call.gradient = gradient.data_ptr()
-        call.gradient_x, call.gradient_weight, call.gradient_bias = map(_place, results)
+        results = [
+            new_images(x, shape, x_last and place == 0) if want else None
+            for place, (shape, want) in enumerate(zip(shapes, wanted, strict=True))
+        ]
+        call.gradient, call.x_last, call.out_last = gradient.data_ptr(), x_last, out_last
+        call.gradient_x, call.gradient_weight, call.gradient_bias = (
+            None if one is None else one.data_ptr() for one in results
+        )
         library.call("nl_convolve", ctypes.byref(call))
         return results[0], results[1], results[2]
 

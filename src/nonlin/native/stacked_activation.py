@@ -18,6 +18,7 @@ from nonlin.expr.codegen import compile_kernel
 from nonlin.native.library import FLOAT32, FLOAT64, load
 from nonlin.native.program import Function, Program
 from nonlin.native.structures import CActivationCall, CProgram
+from nonlin.native.triton_activation import Stacked, supported, takes, usable
 
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
 
@@ -43,21 +44,29 @@ class Activations:
             one.derivatives if key == 0 else one.value for one, key in zip(functions, keys, strict=True) if key < 2
         ]
         self._forward = _programs(forward)
+        self._values = _programs([one.value for one in self.functions[: self.native]])
         self._backward = _programs([one.partials for one in self.functions[self.plain : self.native]])
+        self._launches: dict[torch.device, Stacked | None] = {}
         self._all = None if self.native == 0 else _programs([one.partials for one in self.functions[: self.native]])
 
-    def forward(self, x: Tensor, values: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
-        """f(x) and what the backward pass wants beside x: the derivatives of the first `plain` children.
+    def forward(
+        self, x: Tensor, values: Tensor, channels: int, inner: int, differentiated: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """f(x), and for the backward pass, if there is one, the derivatives of the first `plain` children.
 
         x : (K, ...), contiguous, (channels, inner) being its last dimensions; values : (K, P, channels or 1)
         """
+        if (stacked := self._triton(x, channels)) is not None:
+            return stacked.forward(x, values.contiguous(), inner), None
         y = torch.empty_like(x)
-        kept = torch.empty((self.plain, *x.shape[1:]), dtype=x.dtype)
-        native = self.native if x.dtype in _DTYPES else 0
+        native = self._known(x)
+        kept = torch.empty_like(x) if native and differentiated else None  # rows with parameters stay untouched
         if native:
-            call = self._call(x, values, channels, inner, self._forward, 0, native)
-            outputs = (c_void_p * 2)(y.data_ptr(), kept.data_ptr())
-            call.outputs, call.output_count = ctypes.cast(outputs, POINTER(c_void_p)), 2 if self.plain else 1
+            programs = self._values if kept is None else self._forward
+            call = self._call(x, values, channels, inner, programs, 0, native)
+            outputs = (c_void_p * 2)(y.data_ptr(), None if kept is None else kept.data_ptr())
+            both = kept is not None and self.plain
+            call.outputs, call.output_count = ctypes.cast(outputs, POINTER(c_void_p)), 2 if both else 1
             _run(call)
         for k in range(native, len(self.functions)):
             y[k] = self._kernel(k, (self.functions[k].expr,), x, values, channels, inner)[0].reshape(x.shape[1:])
@@ -66,12 +75,14 @@ class Activations:
     def backward(
         self, gradient: Tensor, x: Tensor, values: Tensor, channels: int, inner: int, kept: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """The gradients by x and by the values; `kept` from `forward`, or None to compute it again."""
-        by_x, by_values = torch.empty_like(x), torch.zeros_like(values)
-        native = self.native if x.dtype in _DTYPES else 0
+        """The gradients by x and by the values. `kept` is from `forward`, and written over, or None: computed again."""
+        if (stacked := self._triton(x, channels)) is not None:
+            return stacked.backward(gradient.contiguous(), x, values.contiguous(), inner)
+        by_x, by_values = torch.empty_like(x) if kept is None else kept, torch.zeros_like(values)
+        native = self._known(x)
         begin = 0 if kept is None else min(self.plain, native)
         if kept is not None and begin:
-            torch.mul(gradient[:begin], kept, out=by_x[:begin])
+            by_x[:begin].mul_(gradient[:begin])
         if begin < native:
             programs = self._backward if begin else self._all
             call = self._call(x, values, channels, inner, programs, begin, native)
@@ -87,6 +98,19 @@ class Activations:
             for row, partial in zip(by_values[k], partials, strict=False):
                 row.copy_((g * partial).sum(dim=(0, 2)) if len(row) > 1 else (g * partial).sum())
         return by_x, by_values
+
+    def _known(self, x: Tensor) -> int:
+        """How many children the core computes."""
+        return self.native if x.dtype in _DTYPES and x.device.type == "cpu" else 0
+
+    def _triton(self, x: Tensor, channels: int) -> Stacked | None:
+        """All children in one launch on a GPU, if Triton is there and its kernel knows them all."""
+        if not (usable(x) and takes(x, channels)):
+            return None
+        if x.device not in self._launches:
+            known = all(map(supported, self.functions))
+            self._launches[x.device] = Stacked(self.functions, x.device) if known else None
+        return self._launches[x.device]
 
     def _kernel(
         self, k: int, wanted: tuple, x: Tensor, values: Tensor, channels: int, inner: int

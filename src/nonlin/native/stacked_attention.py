@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nonlin.native.library import FLOAT32, FLOAT64, Library, load
+from nonlin.native.stacked import channels_last, dense_images, new_images
 from nonlin.native.structures import CAttention, CDecisions, CWindows
 
 _DTYPES = {torch.float32: FLOAT32, torch.float64: FLOAT64}
@@ -112,24 +113,31 @@ def decision_gradient(logarithms: Tensor, targets: Tensor, ignored: int, scale: 
     return out
 
 
-def pool(x: Tensor, tall: int, wide: int) -> Tensor:
-    """Means over windows side by side, of the last two dimensions, which they fill."""
-    x = x.contiguous()
+def pool(x: Tensor, tall: int, wide: int, last: bool = False) -> Tensor:
+    """Means over windows side by side, of the last two dimensions, which they fill.
+
+    x (..., channels, height, width) may lie in memory with its channels last; `last` asks for that of the result too.
+    """
+    x, from_last = dense_images(x)
     height, width = x.shape[-2:]
-    out = x.new_empty(*x.shape[:-2], height // tall, width // wide)
-    return _pool(x, out, 0, height, width, tall, wide)
+    out = new_images(x, (*x.shape[:-2], height // tall, width // wide), last and from_last)
+    return _pool(x, out, 0, x, out, tall, wide)
 
 
-def pool_backward(gradient: Tensor, tall: int, wide: int) -> Tensor:
-    """Its backward pass."""
-    gradient = gradient.contiguous()
+def pool_backward(gradient: Tensor, tall: int, wide: int, like: Tensor | None = None) -> Tensor:
+    """Its backward pass; the result lies in memory as `like`, the pool's x, does."""
+    last = like is not None and channels_last(like)
+    gradient = gradient if last and channels_last(gradient) else gradient.contiguous()
     height, width = gradient.shape[-2] * tall, gradient.shape[-1] * wide
-    out = gradient.new_empty(*gradient.shape[:-2], height, width)
-    return _pool(gradient, out, 1, height, width, tall, wide)
+    out = new_images(gradient, (*gradient.shape[:-2], height, width), last)
+    return _pool(gradient, out, 1, out, gradient, tall, wide)
 
 
-def _pool(x: Tensor, out: Tensor, backward: int, height: int, width: int, tall: int, wide: int) -> Tensor:
-    planes = max(x.numel(), out.numel()) // (height * width)
-    call = CWindows(_DTYPES[x.dtype], backward, planes, height, width, tall, wide, x.data_ptr(), out.data_ptr())
+def _pool(x: Tensor, out: Tensor, backward: int, large: Tensor, small: Tensor, tall: int, wide: int) -> Tensor:
+    height, width = large.shape[-2:]
+    call = CWindows(
+        _DTYPES[x.dtype], backward, large.numel() // (height * width), height, width, tall, wide, x.data_ptr(),
+        out.data_ptr(), large.shape[-3] if large.dim() > 2 else 1, channels_last(large), channels_last(small),
+    )  # fmt: skip
     _core().call("nl_pool", ctypes.byref(call))
     return out

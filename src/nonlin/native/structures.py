@@ -193,6 +193,8 @@ class CConvolution(Structure):
         ("gradient_x", c_void_p),
         ("gradient_weight", c_void_p),
         ("gradient_bias", c_void_p),
+        ("x_last", c_int32),
+        ("out_last", c_int32),
     ]
 
 
@@ -284,4 +286,7 @@ class CWindows(Structure):
         ("wide", c_int64),
         ("from_", c_void_p),
         ("to", c_void_p),
+        ("channels", c_int64),
+        ("large_last", c_int32),
+        ("small_last", c_int32),
     ]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from nonlin.errors import NonlinError
 from nonlin.native.module import Per
-from nonlin.nn.adaptive_base import base_module
+from nonlin.nn.adaptive_base import base_module, core_formula
 from nonlin.nn.adaptive_correction import HermiteCorrection, TableCorrection
 from nonlin.zoo import Activation, activation
 
@@ -70,6 +70,7 @@ class Adaptive(nn.Module):
         _check(order, mode, per, channels, coefficients)
         self.mode, self.per, self.channels, self.dim, self.order = mode, per, channels, dim, order
         self.base = base_module(self.activation, per, channels, dim)
+        self._formula = core_formula(self.base)
         width = channels if per == "channel" else None
         self.correction: TableCorrection | HermiteCorrection
         if mode == "entropy":
@@ -85,6 +86,10 @@ class Adaptive(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape (with `channels` along `dim` for per="channel")."""
+        if self._formula and torch.compiler.is_compiling() and _backward_follows():
+            together = self.correction.in_one_pass(x, self._formula)
+            if together is not None:
+                return together
         return self.correction(x, self.base(x))
 
     def step(self) -> None:
@@ -115,6 +120,11 @@ class Adaptive(nn.Module):
     def extra_repr(self) -> str:
         channels = f", channels={self.channels}, dim={self.dim}" if self.per == "channel" else ""
         return f"base={self.activation.name!r}, mode={self.mode!r}, per={self.per!r}{channels}"
+
+
+def _backward_follows() -> bool:
+    """Whether torch's ordinary backward pass, and no transform of `torch.func`, may ask for gradients."""
+    return torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
 
 
 def _check(order: int, mode: str, per: str, channels: int | None, coefficients: Sequence[float] | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nonlin.native import adapted
 from nonlin.native.module import ActivationModule, Per
 from nonlin.zoo import Activation
 
@@ -33,6 +34,16 @@ class NativeBase(ActivationModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return _NATIVE[self.native](x)
+
+
+def core_formula(base: nn.Module) -> str:
+    """The formula under which the compiled core takes a base with its correction; empty if it does not.
+
+    It does not take parameters, nor relu, whose derivative at 0 is torch's own.
+    """
+    if not isinstance(base, ActivationModule) or base.parameter_names or getattr(base, "native", "") == "relu":
+        return ""
+    return adapted.formula(base.expr)
 
 
 def base_module(act: Activation, per: Per, channels: int | None, dim: int) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ from nonlin.errors import NonlinError
 from nonlin.native import corrections
 from nonlin.nn import adaptive_direction as direction
 from nonlin.nn.adaptive_operations import REACH, HermiteStep, TableStep
+from nonlin.nn.adaptive_pass import HermitePass, TablePass
 from nonlin.nn.adaptive_schedule import Observing, pick_values
 
 
@@ -33,6 +35,10 @@ class Correction(Observing):
         corrections.prepare()
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
+
+    @abstractmethod
+    def in_one_pass(self, x: Tensor, base: str) -> Tensor | None:
+        """The corrected base of that formula at x, with the base, in a compiled graph; None where that cannot be."""
 
     def _shape(self) -> list[int]:
         return [] if self.channels is None else [self.channels]
@@ -113,6 +119,16 @@ class TableCorrection(Correction):
         self.observe(pick_values, y)
         return TableStep.apply(y, self._along(self.rho, y), *self._in_units_of_y())
 
+    def in_one_pass(self, x: Tensor, base: str) -> Tensor | None:
+        rho = self._along(self.rho, x)
+        if not corrections.fits(x, rho):
+            return None
+        out, *sample = TablePass.apply(
+            x, base, rho, self.lines, self.mean, self.deviation, self.wanted, self.sample_size(x)
+        )
+        self.observed(*sample)
+        return out
+
     def _in_units_of_y(self) -> tuple[Tensor, Tensor, Tensor]:
         """Lines, stretch and shift for `TableStep`; remembered in eager mode until a buffer changes."""
         buffers = (self.lines, self.mean, self.deviation)
@@ -180,8 +196,17 @@ class HermiteCorrection(Correction):
         mean, deviation = self.mean.clone(), self.deviation.clone()  # a refresh must not reach a graph in use
         return HermiteStep.apply(x, y, mean, deviation, self._along(self.coefficients, x))
 
+    def in_one_pass(self, x: Tensor, base: str) -> Tensor | None:
+        coefficients = self._along(self.coefficients, x)
+        if not corrections.fits(x, coefficients[0]):
+            return None
+        mean, deviation = self.mean.clone(), self.deviation.clone()
+        out, sample = HermitePass.apply(x, base, mean, deviation, coefficients, self.wanted, self.sample_size(x))
+        self.observed(sample)
+        return out
+
     def refresh(self, sample: tuple[Tensor, ...]) -> None:
-        x, y = sample
+        x, y = sample if len(sample) == 2 else sample[0]
         usable = torch.isfinite(x).all()
         if self.standardise:
             _, usable = self._standardise(x)

@@ -23,7 +23,7 @@ _AT_REACH = math.exp(-0.5 * REACH * REACH) * (1 + 1e-5)
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def _wide(x: Tensor) -> Tensor:
+def widened(x: Tensor) -> Tensor:
     return x.float() if x.dtype in _HALF else x
 
 
@@ -50,7 +50,7 @@ class TableStep(torch.autograd.Function):
     def forward(y: Tensor, rho: Tensor, lines: Tensor, stretch: Tensor, shift: Tensor) -> Tensor:
         if corrections.fits(y, rho):
             return _operations().table_step(y, rho, lines, stretch, shift)
-        wide = _wide(y)
+        wide = widened(y)
         place, index = _place(wide, stretch, shift)
         move = _select(lines[0], index, wide).add_(_select(lines[1], index, wide).mul_(place))
         return move.mul_(rho.to(wide.dtype)).add_(wide).to(y.dtype)
@@ -65,14 +65,14 @@ class TableStep(torch.autograd.Function):
         if corrections.fits(y, rho) and not _differentiable():
             by_y, by_rho = _operations().table_step_backward(gradient, y, rho, lines, stretch, shift)
             return by_y, by_rho if ctx.needs_input_grad[1] else None, None, None, None
-        wide = _wide(y)
+        wide = widened(y)
         place, index = _place(wide, stretch, shift)
         slope = _select(lines[1], index, wide)
         by_y = (slope * (rho * stretch).to(wide.dtype)).add_(1.0).mul_(gradient).to(y.dtype)
         if not ctx.needs_input_grad[1]:
             return by_y, None, None, None, None
         move = _select(lines[0], index, wide).add_(slope * place)
-        return by_y, _sum_to(move.mul_(gradient), rho).to(rho.dtype), None, None, None
+        return by_y, sum_to(move.mul_(gradient), rho).to(rho.dtype), None, None, None
 
 
 def _place(wide: Tensor, stretch: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +100,7 @@ class HermiteStep(torch.autograd.Function):
     def forward(x: Tensor, y: Tensor, mean: Tensor, deviation: Tensor, coefficients: Tensor) -> Tensor:
         if corrections.fits(x, coefficients[0]):
             return _operations().hermite_step(x, y, mean, deviation, coefficients, REACH)
-        z, bell = _standardised(_wide(x), mean, deviation)
+        z, bell = standardised(widened(x), mean, deviation)
         scaled = coefficients.to(z.dtype) * deviation.to(z.dtype)
         return _horner(list(scaled), z).mul_(bell).add_(y).to(x.dtype)
 
@@ -115,7 +115,7 @@ class HermiteStep(torch.autograd.Function):
         if corrections.fits(x, coefficients[0]) and not _differentiable():
             by_x, sums = _operations().hermite_step_backward(gradient, x, mean, deviation, coefficients, REACH)
             return by_x, gradient, None, None, sums if ctx.needs_input_grad[4] else None
-        z, bell = _standardised(_wide(x), mean, deviation)
+        z, bell = standardised(widened(x), mean, deviation)
         weighted = bell * gradient
         by_x = None
         if ctx.needs_input_grad[0]:
@@ -123,16 +123,16 @@ class HermiteStep(torch.autograd.Function):
             by_x = slope.mul_(weighted).mul_(bell > _AT_REACH).to(x.dtype)  # constant beyond the clamp
         if not ctx.needs_input_grad[4]:
             return by_x, gradient, None, None, None
-        parts = [_sum_to(weighted, coefficients[0])]
+        parts = [sum_to(weighted, coefficients[0])]
         for _ in range(1, len(coefficients)):
             # a gradient of this gradient needs every power
             weighted = weighted * z if torch.is_grad_enabled() else weighted.mul_(z)
-            parts.append(_sum_to(weighted, coefficients[0]))
+            parts.append(sum_to(weighted, coefficients[0]))
         by_coefficients = (torch.stack(parts) * deviation).to(coefficients.dtype)
         return by_x, gradient, None, None, by_coefficients
 
 
-def _standardised(wide: Tensor, mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+def standardised(wide: Tensor, mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
     """z and e^{-z²/2}."""
     inverse = deviation.to(wide.dtype).reciprocal()
     z = F.hardtanh_((wide - mean.to(wide.dtype)).mul_(inverse), -REACH, REACH)
@@ -156,5 +156,5 @@ def _derivative(a: list[Tensor]) -> list[Tensor]:
     return [(k + 1) * padded[k + 2] - padded[k] for k in range(len(a) + 1)]
 
 
-def _sum_to(value: Tensor, like: Tensor) -> Tensor:
+def sum_to(value: Tensor, like: Tensor) -> Tensor:
     return value.sum() if like.dim() == 0 else value.sum_to_size(like.shape)

@@ -30,7 +30,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from nonlin.errors import NonlinError
 
 SAMPLE = 8192
-_GOLDEN = 1327217885  # (√5 − 1)/2 of 2^31
+SPREAD = 1327217885  # (√5 − 1)/2 of 2^31
 
 # In the order of their making, which is the same in all processes of a distributed run, as the exchange needs.
 _layers: weakref.WeakValueDictionary[int, Observing] = weakref.WeakValueDictionary()
@@ -69,6 +69,7 @@ class Observing(nn.Module, ABC):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._count = 0  # `steps` on the host: reading a buffer would wait for the accelerator
+        self.wanted = torch.zeros((), dtype=torch.bool, device="cpu")  # `_due` as compiled graphs read it
         self._due = self._is_due(1)
         self._seen = False
         self._sample: tuple[Tensor, ...] = ()
@@ -77,6 +78,25 @@ class Observing(nn.Module, ABC):
     @abstractmethod
     def refresh(self, sample: tuple[Tensor, ...]) -> None:
         """Take in what `observe` was given, in float32, at most SAMPLE values of each tensor."""
+
+    @property
+    def _due(self) -> bool:
+        """Whether the next optimiser step needs a sample."""
+        return self._is_wanted
+
+    @_due.setter
+    def _due(self, value: bool) -> None:
+        self._is_wanted = value
+        self.wanted.fill_(value)
+
+    def sample_size(self, x: Tensor) -> int:
+        """How many values of x a sample has, none in eval mode."""
+        return min(x.numel(), SAMPLE) if self.training else 0
+
+    def observed(self, *sample: Tensor) -> None:
+        """Called in forward instead of `observe`: a sample that holds values only if `wanted` did."""
+        if self.training:
+            self._seen, self._sample = True, sample
 
     def observe(self, pick: Callable[[Tensor], Tensor], *values: Tensor) -> None:
         """Called in forward: put aside `pick` of each tensor if the next optimiser step needs it."""
@@ -87,17 +107,20 @@ class Observing(nn.Module, ABC):
             self._sample = tuple(pick(value.detach()).float() for value in values)
 
     @_disable_dynamo
-    @torch.no_grad()
     def step(self) -> None:
         """Count one optimiser step, if the layer took part in it, and refresh if due."""
-        if not self._seen:
-            return
+        if self._seen:
+            self._step()
+
+    def _step(self) -> None:
         self._count += 1
         self.steps.fill_(self._count)
         if self._is_due(self._count):
-            with torch.autocast(self.steps.device.type, enabled=False):
+            with torch.no_grad(), torch.autocast(self.steps.device.type, enabled=False):
                 self.refresh(self._sample)
-        self._seen, self._sample, self._due = False, (), self._is_due(self._count + 1)
+        self._seen, self._sample = False, ()
+        if (due := self._is_due(self._count + 1)) != self._due:
+            self._due = due
 
     def _is_due(self, count: int) -> bool:
         return count in self.early or count % self.every == 0
@@ -181,7 +204,7 @@ def pick_rows(values: Tensor) -> Tensor:
 
 def _spread(count: int, size: int, like: Tensor) -> Tensor:
     """`count` places below `size` (or 2^32, if that is less), by whole numbers alone."""
-    parts = torch.arange(1, count + 1, device=like.device) * _GOLDEN & 0x7FFFFFFF  # of 2^31
+    parts = torch.arange(1, count + 1, device=like.device) * SPREAD & 0x7FFFFFFF  # of 2^31
     return parts * min(size, 2**32) >> 31
 
 
@@ -195,7 +218,8 @@ def _enrol(layer: Observing) -> None:
         _hook.append(register_optimizer_step_post_hook(_after_optimizer_step))
 
 
+@_disable_dynamo
 def _after_optimizer_step(*_) -> None:
     for layer in list(_layers.values()):
         if layer._seen:
-            layer.step()
+            layer._step()

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 
 class Executor(ABC):
-    """Trains jobs. Close it when done, or use it in a ``with``."""
+    """Trains jobs. Close it when done, or use it in a ``with``.
+
+    Attributes
+    ----------
+    beside : whether it trains while this process is busy, as long as `more` is called now and then
+    """
+
+    beside = False
 
     @abstractmethod
     def begin(self, task: Task) -> None:

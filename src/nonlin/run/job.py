@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from nonlin.errors import SearchError
-from nonlin.native.module import Per
-from nonlin.tasks import Task
-from nonlin.train import Outcome, fit, fit_in_core, obstacle
-from nonlin.train.cohort import cohort_size, fit_cohort
-from nonlin.train.initial import Protocol
 from nonlin.zoo import activation
+
+if TYPE_CHECKING:
+    from nonlin.native.module import Per
+    from nonlin.native.training import Trained, Training
+    from nonlin.tasks import Task
+    from nonlin.train import Outcome, Protocol
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,15 @@ class Job:
         SearchError : the compiled core was settled on and cannot be used in this process; a child of the reference
             would differ in the last digits.
         """
+        from nonlin.train import fit, fit_in_core, obstacle
+        from nonlin.train.engine import outcome_of
+
         if self.engine == "cohort":
             return run_together([self], task)[0]
         if self.engine == "core" and (problem := obstacle(task)):
             raise SearchError(f"the compiled core, which this was begun with, cannot be used here: {problem}.")
+        if (shared := self.shared(task)) and (trained := self.trained(shared)):
+            return outcome_of(trained, task)
         act = activation(self.formula, **self.initial)
         if self.learning_rate is not None and self.learning_rate != task.budget.learning_rate:
             budget = replace(task.budget, learning_rate=self.learning_rate)
@@ -60,16 +67,32 @@ class Job:
             final=self.final,
         )
 
+    def shared(self, task: Task) -> Training | None:
+        """What it has in common with others that the compiled core trains from beginning to end; None for any other."""
+        from nonlin.train.engine import training
+
+        if self.engine != "core" or self.final:
+            return None
+        return training(task, self.seed, normalise=self.normalise, per=self.per, protocol=self.protocol)
+
+    def trained(self, shared: Training) -> Trained | None:
+        """Train it without torch, after `shared`; None where that cannot be done, and `run` can."""
+        act = activation(self.formula, **self.initial)
+        return shared.train(act.expr, act.parameters, self.rungs, self.learning_rate)
+
     def joins(self, other: Job) -> bool:
         """Whether the two may be trained in one cohort: they differ in nothing but activation, rate and rungs."""
-        return self.engine == other.engine == "cohort" and self._common() == other._common()
+        return self.engine == other.engine == "cohort" and self.common() == other.common()
 
-    def _common(self) -> tuple[object, ...]:
+    def common(self) -> tuple[object, ...]:
+        """What those that are trained together, or after one `Training`, have in common."""
         return self.seed, self.normalise, self.per, self.protocol, self.final
 
 
 def run_together(jobs: Sequence[Job], task: Task) -> list[Outcome]:
     """The outcomes of `jobs` in their order: those that may be are trained as cohorts, the others one by one."""
+    from nonlin.train import cohort_size
+
     outcomes: list[Outcome] = []
     waiting = list(jobs)
     while waiting:
@@ -82,6 +105,8 @@ def run_together(jobs: Sequence[Job], task: Task) -> list[Outcome]:
 
 
 def _cohort(group: Sequence[Job], task: Task) -> list[Outcome]:
+    from nonlin.train import fit_cohort
+
     first, usual = group[0], task.budget.learning_rate
     return fit_cohort(
         task,

@@ -2,7 +2,8 @@
 
 Workers are started by spawn (fork and torch's threads do not mix), train on one thread, one child after another or
 as a cohort, and end by themselves when the parent is gone, however it went: each waits on a pipe of its own.
-This module imports nothing heavy, so that workers can be started before anything else.
+This module imports nothing heavy, so that workers can be started before anything else. A worker loads torch with the
+first child that needs it; what the compiled core trains does not (`nonlin.native.training`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nonlin.errors import NonlinError, SearchError
 from nonlin.run.executor import Executor
 
 if TYPE_CHECKING:
+    from nonlin.native.training import Trained, Training
     from nonlin.run.job import Job
     from nonlin.tasks import Task
     from nonlin.train import Outcome
@@ -33,6 +36,7 @@ _READY = "ready"  # a worker's first message
 
 GROUP = 16  # children that a process takes at once, where the engine trains them as one
 AHEAD = 4  # where it trains them one by one, but so fast that sending each by itself would cost
+RARELY = 50_000  # new objects between two collections of garbage: expressions make many, and no cycles
 QUICK = 0.1  # seconds that the training of such a group should take at most
 
 
@@ -79,6 +83,8 @@ class InProcess(Executor):
 class Workers(Executor):
     """Trains in `count` processes; a worker that dies is replaced and its job tried once more."""
 
+    beside = True
+
     def __init__(self, count: int):
         self.queue: deque[tuple[Job, int]] = deque()  # with the number of the attempt
         self.running: dict[Connection, list[tuple[Job, int]] | None] = {}
@@ -86,7 +92,9 @@ class Workers(Executor):
         self.ready: set[Connection] = set()
         self.finished: list[tuple[int, Outcome]] = []  # taken in, and not asked for yet
         self.pace = QUICK  # seconds of a child, of those that took long; falls slowly
-        self.task = b""
+        self.task: Task | None = None
+        self.packed = b""  # the same for the workers
+        self.held: dict[Connection, Training] = {}  # what a worker was given last
         for _ in range(count):
             self._start()
 
@@ -101,22 +109,25 @@ class Workers(Executor):
         self.running[ours] = None
 
     def begin(self, task: Task) -> None:
-        """Send the task, with its data loaded, to every worker, before its first job and when no job is left."""
+        """Send the task, with its data loaded, to every worker, before its first job and when no job is left; to one
+        that has not started yet once it has."""
         from dataclasses import replace
 
+        self.task = task
         try:
-            self.task = pickle.dumps(replace(task, data=task.load()))
+            self.packed = pickle.dumps(replace(task, data=task.load()))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise SearchError(
                 f"task {task.name!r} cannot be sent to worker processes ({error}). Define its build and data "
                 "functions at the top level of a module, or search with workers=0."
             ) from None
-        for connection in self.running:
+        for connection in self.ready:
             self._send_task(connection)
 
     def _send_task(self, connection: Connection) -> None:
+        """To a worker that is there; one that is not would keep us waiting."""
         try:
-            connection.send_bytes(self.task)
+            connection.send(self.packed)
         except OSError:
             pass  # the worker is gone: `next` sees the closed pipe and starts another
 
@@ -127,9 +138,14 @@ class Workers(Executor):
 
     def _hand_out(self) -> None:
         for connection, current in self.running.items():
-            if current is None and self.queue:
+            if current is None and self.queue and connection in self.ready:
                 self.running[connection] = given = self._group()
+                assert self.task is not None
+                shared = given[0][0].shared(self.task)
                 try:
+                    if shared is not None and self.held.get(connection) is not shared:
+                        connection.send(shared)
+                        self.held[connection] = shared
                     connection.send([job for job, _ in given])
                 except OSError:
                     pass  # the worker is gone: `next` sees the closed pipe and starts another
@@ -149,7 +165,7 @@ class Workers(Executor):
     def next(self) -> tuple[int, Outcome]:
         self._hand_out()
         while not (found := self._answers(None)):
-            continue
+            self._hand_out()  # a worker has started
         self.finished.extend(found[1:])
         return found[0]
 
@@ -177,6 +193,8 @@ class Workers(Executor):
             return self._replace(ready)
         if answer == _READY:
             self.ready.add(ready)
+            self._send_task(ready)
+            self._hand_out()
             return []
         if isinstance(answer, NonlinError):
             raise answer
@@ -184,15 +202,24 @@ class Workers(Executor):
         self.running[ready] = None
         if self.queue and self.queue[0][0].engine != "cohort":
             self._hand_out()
-        for outcome in answer:
+        outcomes = [self._outcome(found) for found in answer]
+        for outcome in outcomes:
             self.pace = max(outcome.seconds, 0.9 * self.pace, 1e-3)
-        return [(job.number, outcome) for (job, _), outcome in zip(current, answer, strict=True)]
+        return [(job.number, outcome) for (job, _), outcome in zip(current, outcomes, strict=True)]
+
+    def _outcome(self, found: Outcome | Trained) -> Outcome:
+        from nonlin.native.training import Trained
+        from nonlin.train.engine import outcome_of
+
+        assert self.task is not None
+        return outcome_of(found, self.task) if isinstance(found, Trained) else found
 
     def _replace(self, connection: Connection) -> list[tuple[int, Outcome]]:
         """Start a worker in place of a dead one; a job that killed two workers has failed. Those of a group that
         died are tried again by themselves."""
         current = self.running.pop(connection)
         process = self.processes.pop(connection)
+        self.held.pop(connection, None)
         process.join(timeout=5)
         connection.close()
         if current is None or connection not in self.ready:
@@ -201,7 +228,6 @@ class Workers(Executor):
                 'keep the call to nonlin.search under  if __name__ == "__main__":  in a file, or search with workers=0.'
             )
         self._start()
-        self._send_task(list(self.running)[-1])
         failed = []
         for job, attempt in reversed(current):
             if attempt >= 2:
@@ -226,7 +252,9 @@ class Workers(Executor):
 
 def _together(one: tuple[Job, int], other: tuple[Job, int]) -> bool:
     """Whether a worker may take the two at once: as a cohort, or one after the other in the compiled core."""
-    return one[1] == other[1] == 1 and (one[0].joins(other[0]) or one[0].engine == other[0].engine == "core")
+    (job, attempt), (second, second_attempt) = one, other
+    in_core = job.engine == second.engine == "core" and job.common() == second.common()
+    return attempt == second_attempt == 1 and (in_core or job.joins(second))
 
 
 def default_workers() -> int:
@@ -238,30 +266,55 @@ def default_workers() -> int:
 def _work(connection: Connection) -> None:
     """A worker's life: receive the task and then jobs, send outcomes, end when the parent's end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    import torch
+    from nonlin.native.training import Training
+    from nonlin.run.job import Job  # noqa: F401 - what comes first would wait for it
 
-    from nonlin.run.job import run_together
-
-    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # what has been imported stays: collections need not look at it again, half a millisecond a child
+    gc.set_threshold(RARELY, *gc.get_threshold()[1:])
     try:
         connection.send(_READY)
-        task: Any = None
+        packed, shared = b"", None
         while True:
-            received = connection.recv()  # a list of jobs, or the task of all jobs that follow
+            received = connection.recv()  # a list of jobs, or what all jobs that follow need
             if isinstance(received, list):
-                if received[0].engine != "core":
-                    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first loads half of torch: not timed
-                connection.send(run_together(received, task))
+                connection.send(_train(received, shared, packed))
+            elif isinstance(received, Training):
+                shared = received
             else:
-                task = received
+                packed = received
     except NonlinError as error:
         connection.send(error)
     except (EOFError, OSError):
         return
     except Exception as error:  # a fault of ours: the same for every child, so the search must not go on
         connection.send(SearchError(f"a worker process failed: {type(error).__name__}: {error}"))
+
+
+def _train(jobs: list[Job], shared: Training | None, packed: bytes) -> list[Outcome | Trained]:
+    """What becomes of the jobs; torch is loaded, and the task unpacked, where one of them needs it."""
+    found: list[Outcome | Trained | None] = [None] * len(jobs)
+    if jobs[0].engine == "core" and not jobs[0].final and shared is not None:
+        found = [job.trained(shared) for job in jobs]
+    rest = [job for job, one in zip(jobs, found, strict=True) if one is None]
+    others = iter(_train_by_torch(rest, packed) if rest else ())
+    return [next(others) if one is None else one for one in found]
+
+
+def _train_by_torch(jobs: list[Job], packed: bytes) -> list[Outcome]:
+    import torch
+
+    from nonlin.run.job import run_together
+
+    if jobs[0].engine != "core":
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first loads half of torch: not timed
+    torch.set_num_threads(1)
+    return run_together(jobs, _unpacked(packed))
+
+
+@lru_cache(maxsize=1)
+def _unpacked(packed: bytes) -> Task:
+    return pickle.loads(packed)
 
 
 @contextmanager

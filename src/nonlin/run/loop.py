@@ -102,11 +102,11 @@ class Loop:
     def run(self) -> None:
         for role, name, formula in controls(self.space, self.config.seed, self.config.also):
             self._take(parse(formula), role, name)
-        if not any(trial.status != "running" for trial in self.trials):
+        if not self.crew.beside and not any(trial.status != "running" for trial in self.trials):
             self._receive()  # something to see before the space is counted
         if announce := getattr(self.watcher, "counting", None):
             announce(self.space.name)
-        found = count(self.space)
+        found = count(self.space, self._receive_what_is_there if self.crew.beside else None)
         self.store.set_census(self.study.id, found.counts())
         if self.watcher:
             self.watcher.counted(found)
@@ -228,11 +228,23 @@ class Loop:
 
     def _receive(self) -> None:
         """Wait for the next finished child, whichever it is, and store it with all that are there by then."""
+        self._store_asked()
+        self._take_in((self.crew.next(), *self.crew.more()))
+
+    def _receive_what_is_there(self) -> None:
+        """Store the children that have finished by now."""
+        self._store_asked()
+        if found := self.crew.more():
+            self._take_in(found)
+
+    def _store_asked(self) -> None:
         if self.unsaved:
             self.store.add_trials(self.study.id, self.unsaved)
             self.unsaved = []
+
+    def _take_in(self, outcomes: Sequence[tuple[int, Outcome]]) -> None:
         finished = []
-        for number, outcome in (self.crew.next(), *self.crew.more()):
+        for number, outcome in outcomes:
             trial = self.trials[number]
             if outcome.status == "failed" and trial.role == "baseline":
                 fault = outcome.error.rstrip(".")
@@ -262,6 +274,7 @@ class Loop:
     def _save_state(self) -> None:
         """Save the strategy's state: a large one less often, since what follows it repeats itself on resuming."""
         begin = time.monotonic()
+        self._store_asked()  # the state counts on them
         state = {"asked": len(self.trials), "told": self.told, "strategy": self.strategy.state_dict()}
         self.store.save_state(self.study.id, 0 if self.asynchronous else self.told, state)
         self.state_saved = time.monotonic()

@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nonlin.expr import Const, Expr, Symbol, parse, substitute
-from nonlin.expr.tree import Call, call
+from nonlin.expr.tree import Call, X, call
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 Bound = dict[str, Expr]
@@ -42,23 +43,46 @@ class Component:
 
     def apply(self, arguments: Sequence[Expr], names: Mapping[str, str]) -> Expr:
         """The formula with expressions for its inputs, and its parameters renamed."""
+        if all(names[name] == name for name in self.parameters) and all(argument is X for argument in arguments):
+            return self._of_x
         values: dict[str, Expr] = dict(zip(self.inputs, arguments, strict=True))
         for name in self.parameters:
             values[name] = Symbol(names[name])
         return _filled(self.expr, values)
 
+    @cached_property
+    def _of_x(self) -> Expr:
+        """The formula with x for every input: what most holes of small spaces hold."""
+        return _filled(self.expr, dict.fromkeys(self.inputs, X) | {name: Symbol(name) for name in self.parameters})
+
     def values(self, arguments: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
         """The formula's values, elementwise; all arguments have one shape, parameters broadcast."""
         return self._kernel(arguments[0], *arguments[1:], *parameters)[0]
+
+    def array_values(self, arguments: Sequence[np.ndarray], parameters: Sequence[np.ndarray]) -> np.ndarray:
+        """The same for arrays: of some hundred numbers several times as fast."""
+        return self._array_function(arguments[0], *arguments[1:], *parameters)
 
     @cached_property
     def _kernel(self):
         from nonlin.expr.codegen import compile_kernel
 
+        expr, order = self._of_names
+        return compile_kernel((expr,), order)
+
+    @cached_property
+    def _array_function(self):
+        from nonlin.expr.codegen import compile_array_function
+
+        return compile_array_function(*self._of_names)
+
+    @property
+    def _of_names(self) -> tuple[Expr, tuple[str, ...]]:
+        """The formula of x and further names, and these in the order of inputs and parameters."""
         names = {self.inputs[0]: Symbol("x")} | {name: Symbol(f"i{k}") for k, name in enumerate(self.inputs) if k}
         names |= {name: Symbol(f"q{k}") for k, name in enumerate(self.parameters)}
         order = tuple(symbol.name for symbol in names.values() if symbol.name != "x")
-        return compile_kernel((substitute(self.expr, names),), order)
+        return substitute(self.expr, names), order
 
     def unify(self, tree: Expr) -> Bound | None:
         """What inputs and parameters must be for the formula to be `tree`, or None."""

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from nonlin.strategies.likeness import sharing
 from nonlin.strategies.spaces import Code, Slot, Space
 
 BARRED = -1e9  # added to what a barred choice would be given: its probability is 0
@@ -54,6 +55,7 @@ class Judged:
     odds, raw_logs : (m, n, tokens), probabilities and their logarithms
     states : (m + 1, n, hidden), of the recurrent layer before each place, and at the end
     reset, update, new, inner : (m, n, hidden), its gates; `inner` is what `reset` multiplies
+    embed, output : embeddings and output layer as they were
     """
 
     layout: Layout
@@ -66,6 +68,8 @@ class Judged:
     update: np.ndarray
     new: np.ndarray
     inner: np.ndarray
+    embed: np.ndarray
+    output: np.ndarray
 
     @property
     def mask(self) -> np.ndarray:
@@ -81,13 +85,26 @@ class Controller:
     ----------
     hidden : width of the recurrent layer and of the embeddings
     dtype : of the weights
+    share : how much of what is learned of a choice is learned of those like it (`nonlin.strategies.likeness`): output
+        layer and embeddings are their weights times a matrix
 
     Attributes
     ----------
     first : kind -> its first token; those of a kind follow one another
+    starts, widths : of each kind, its first token and how many it has
+    lengths : of codes of each shape
+    kinds : (shapes, places), of each place of each shape
+    barred : (kinds, tokens), 0 for the tokens of a kind, `BARRED` for others
     """
 
-    def __init__(self, space: Space, hidden: int, generator: np.random.Generator, dtype: Any = np.float32):
+    def __init__(
+        self,
+        space: Space,
+        hidden: int,
+        generator: np.random.Generator,
+        dtype: Any = np.float32,
+        share: float = 0.0,
+    ):
         self.space, self.hidden = space, hidden
         heads: list[Code] = [()] if len(space.shapes) == 1 else [(number,) for number in range(len(space.shapes))]
         slots = [space.slots(head) for head in heads]
@@ -95,15 +112,15 @@ class Controller:
         self.tokens = sum(widths.values())
         starts = np.cumsum([0, *widths.values()])[:-1].tolist()
         self.first = dict(zip(widths, starts, strict=True))
-        self._starts, self._widths = np.array(starts), np.array([*widths.values()])
+        self.starts, self.widths = np.array(starts), np.array([*widths.values()])
         number = {key: k for k, key in enumerate(widths)}
-        self._lengths = np.array([len(row) for row in slots])
-        self._kinds = np.zeros((len(heads), self._lengths.max()), int)  # of each place of each shape
-        for row, kinds in zip(slots, self._kinds, strict=True):
+        self.lengths = np.array([len(row) for row in slots])
+        self.kinds = np.zeros((len(heads), self.lengths.max()), int)
+        for row, kinds in zip(slots, self.kinds, strict=True):
             kinds[: len(row)] = [number[_key(slot)] for slot in row]
         token = np.arange(self.tokens)
-        inside = (token >= self._starts[:, None]) & (token < (self._starts + self._widths)[:, None])
-        self._barred = np.where(inside, 0, BARRED).astype(dtype)  # (kinds, tokens)
+        inside = (token >= self.starts[:, None]) & (token < (self.starts + self.widths)[:, None])
+        self.barred = np.where(inside, 0, BARRED).astype(dtype)
         self.sizes: dict[str, tuple[int, ...]] = {
             "input": (3 * hidden, hidden), "state": (3 * hidden, hidden),  # of the gates reset, update, new
             "input bias": (3 * hidden,), "state bias": (3 * hidden,),
@@ -115,6 +132,24 @@ class Controller:
         self.parts = self.split(self.weights)
         self._slope = np.zeros_like(self.weights)
         self._slopes = self.split(self._slope)
+        self.likeness = self._likeness(share).astype(dtype) if share else None
+
+    def _likeness(self, share: float) -> np.ndarray:
+        """(tokens, tokens), block by block of each kind; inputs and shapes are like themselves alone."""
+        found = np.eye(self.tokens)
+        for kind, start in self.first.items():
+            components = self.space.shapes[0].functions.get(kind)
+            if components:
+                mine = slice(start, start + len(components))
+                found[mine, mine] = sharing(components, share)
+        return found
+
+    def shared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Embeddings, output layer and its bias, after `likeness`."""
+        embed, output, bias = (self.parts[name] for name in ("embed", "output", "bias"))
+        if self.likeness is None:
+            return embed, output, bias
+        return np.concatenate([self.likeness @ embed[:-1], embed[-1:]]), self.likeness @ output, self.likeness @ bias
 
     def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Views of a vector as long as `weights`: one array for each of `sizes`."""
@@ -127,45 +162,46 @@ class Controller:
 
     def sample(self, count: int, generator: np.random.Generator) -> list[Code]:
         """`count` codes drawn from the policy."""
-        several, longest = len(self._lengths) > 1, self._kinds.shape[1]
+        several, longest = len(self.lengths) > 1, self.kinds.shape[1]
         luck = generator.random((longest, count))
         chosen = np.empty((longest, count), int)
         # one row until the first choice, since up to there all codes are alike
         state = np.zeros((1, self.hidden), self.weights.dtype)
         given, shapes = np.full(1, self.tokens), np.zeros(1, int)
-        table = self._inputs()
+        embed, output, bias = self.shared()
+        table = self.inputs(embed)
         for number in range(longest):
-            kinds = self._kinds[shapes, number]
-            state = self._step(table[given], state)[0]
+            kinds = self.kinds[shapes, number]
+            state = self.step(table[given], state)[0]
             # where all codes have the same choices the others need not be barred
-            mine = self._span(int(kinds[0])) if (kinds == kinds[0]).all() else slice(None)
-            raw = state @ self.parts["output"][mine].T + self.parts["bias"][mine]
-            raw += self._barred[kinds, mine]
+            mine = self.span(int(kinds[0])) if (kinds == kinds[0]).all() else slice(None)
+            raw = state @ output[mine].T + bias[mine]
+            raw += self.barred[kinds, mine]
             raw -= raw.max(axis=1, keepdims=True)
             totals = np.exp(raw).cumsum(axis=1, dtype=np.float64)
             drawn = (totals < luck[number, :, None] * totals[:, -1:]).sum(axis=1)
-            drawn -= 0 if mine.start is not None else self._starts[kinds]
-            chosen[number] = np.clip(drawn, 0, self._widths[kinds] - 1)
-            given = chosen[number] + self._starts[kinds]
+            drawn -= 0 if mine.start is not None else self.starts[kinds]
+            chosen[number] = np.clip(drawn, 0, self.widths[kinds] - 1)
+            given = chosen[number] + self.starts[kinds]
             if several and not number:
                 shapes = chosen[0]
         codes = map(tuple, chosen.T.tolist())
         if not several:
             return list(codes)
-        return [code[:length] for code, length in zip(codes, self._lengths[shapes].tolist(), strict=True)]
+        return [code[:length] for code, length in zip(codes, self.lengths[shapes].tolist(), strict=True)]
 
-    def _span(self, kind: int) -> slice:
+    def span(self, kind: int) -> slice:
         """The tokens of a kind."""
-        return slice(int(self._starts[kind]), int(self._starts[kind] + self._widths[kind]))
+        return slice(int(self.starts[kind]), int(self.starts[kind] + self.widths[kind]))
 
     def layout(self, codes: Sequence[Code]) -> Layout:
         """What `judge` reads; the same codes may be judged again and again."""
         lengths = np.array([len(code) for code in codes])
         n, m = len(codes), int(lengths.max())
         choices = np.array([(*code, *(0,) * (m - len(code))) for code in codes]).T  # (m, n)
-        shapes = choices[0] if len(self._lengths) > 1 else np.zeros(n, int)
-        kinds = self._kinds[shapes, :m].T
-        tokens = choices + self._starts[kinds]
+        shapes = choices[0] if len(self.lengths) > 1 else np.zeros(n, int)
+        kinds = self.kinds[shapes, :m].T
+        tokens = choices + self.starts[kinds]
         mask = np.arange(m)[:, None] < lengths
         onehot = np.zeros((m, n, self.tokens), self.weights.dtype)
         onehot[np.arange(m)[:, None], np.arange(n), tokens] = mask
@@ -177,12 +213,13 @@ class Controller:
         (m, n, _), dtype = layout.onehot.shape, self.weights.dtype
         states = np.zeros((m + 1, n, self.hidden), dtype)
         reset, update, new, inner = np.empty((4, m, n, self.hidden), dtype)
-        given = self._inputs()[layout.given]
+        embed, output, bias = self.shared()
+        given = self.inputs(embed)[layout.given]
         for k in range(m):
-            states[k + 1], reset[k], update[k], new[k], inner[k] = self._step(given[k], states[k])
-        raw = states[1:] @ self.parts["output"].T
-        raw += self.parts["bias"]
-        raw += self._barred[layout.kinds]
+            states[k + 1], reset[k], update[k], new[k], inner[k] = self.step(given[k], states[k])
+        raw = states[1:] @ output.T
+        raw += bias
+        raw += self.barred[layout.kinds]
         raw -= raw.max(axis=2, keepdims=True)
         odds = np.exp(raw)
         totals = odds.sum(axis=2, keepdims=True)
@@ -190,13 +227,13 @@ class Controller:
         raw -= np.log(totals)
         logs = (raw * layout.onehot).sum(axis=2).T
         entropies = -(odds * raw).sum(axis=2).T * layout.mask
-        return Judged(layout, logs, entropies, odds, raw, states, reset, update, new, inner)
+        return Judged(layout, logs, entropies, odds, raw, states, reset, update, new, inner, embed, output)
 
-    def _inputs(self) -> np.ndarray:
+    def inputs(self, embed: np.ndarray) -> np.ndarray:
         """What each token puts into the gates when it is fed back, (tokens + 1, 3·hidden)."""
-        return self.parts["embed"] @ self.parts["input"].T + self.parts["input bias"]
+        return embed @ self.parts["input"].T + self.parts["input bias"]
 
-    def _step(self, left: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, ...]:
+    def step(self, left: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, ...]:
         """The state after a place, and the gates reset, update, new and inner, each (n, hidden)."""
         n = self.hidden
         right = before @ self.parts["state"].T + self.parts["state bias"]
@@ -225,7 +262,7 @@ class Controller:
         np.matmul(flat.T, judged.states[1:].reshape(m * rows, n), out=slopes["output"])
         flat.sum(axis=0, out=slopes["bias"])
         # By the states, from the last place to the first; factors that do not change on the way are computed before.
-        by_state = raw @ self.parts["output"]
+        by_state = raw @ judged.output
         by_new = (1 - judged.update) * (1 - judged.new**2)
         by_update = (judged.states[:-1] - judged.new) * judged.update * (1 - judged.update)
         by_reset = judged.inner * judged.reset * (1 - judged.reset)
@@ -248,8 +285,11 @@ class Controller:
         np.matmul(chosen.T, left[1:].reshape((m - 1) * rows, 3 * n), out=table[:-1])
         left[0].sum(axis=0, out=table[-1])
         np.matmul(table, self.parts["input"], out=slopes["embed"])
-        np.matmul(table.T, self.parts["embed"], out=slopes["input"])
+        np.matmul(table.T, judged.embed, out=slopes["input"])
         table.sum(axis=0, out=slopes["input bias"])
+        if self.likeness is not None:
+            for part in (slopes["embed"][:-1], slopes["output"], slopes["bias"]):
+                part[...] = self.likeness.T @ part
         return self._slope
 
 

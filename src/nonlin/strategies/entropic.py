@@ -27,12 +27,38 @@ FINER = 3  # quantiles for the direction, for each one of a sketch
 FINE = torch.special.ndtri((torch.arange(FINER * QUANTILES, dtype=torch.float64) + 0.5) / (FINER * QUANTILES))
 STEPS = (0.5, 0.2, -0.2, -0.5)  # of the correction's size, relative to f's deviation; positive is less entropy
 RENEWED = 12  # steps of one parent after which others are looked at
+PLANNED = 4  # steps drawn at once
+CROSSED = 4  # crossings with each of the other best, at every so many steps of one parent
 KEPT = 32  # parents whose surroundings are held, 0.1 MB each
 TURNS = 4  # times that a parent's surroundings are renewed, where nothing new is left there
 LARGEST_STEP = 3.0  # of a correction at one input, in deviations: it may grow without bound in the tails
 
 
 NODES = np.polynomial.hermite_e.hermegauss(7)  # and weights, for a mean over Gaussian noise
+
+
+class Surroundings:
+    """Functions around a parent, and how near each is to where each step leads.
+
+    Parameters
+    ----------
+    turn : how often those of this parent were renewed before
+    codes, keys : the functions
+    near : (functions, steps), see `_closeness`
+    """
+
+    def __init__(self, turn: int, codes: list[Code], keys: list[bytes], near: np.ndarray):
+        self.turn, self.codes, self.keys, self.near = turn, codes, keys, near
+        self.orders: dict[int, list[int]] = {}  # step -> places, from the farthest to the nearest, of those left
+
+    def nearest(self, which: int, seen: set[bytes]) -> tuple[Code | None, float]:
+        """The nearest function for a step that is not among those seen, and how near; None if none is left."""
+        if which not in self.orders:
+            self.orders[which] = np.argsort(-self.near[:, which], kind="stable").tolist()[::-1]
+        order = self.orders[which]
+        while order and self.keys[order[-1]] in seen:
+            order.pop()
+        return (self.codes[order[-1]], float(self.near[order[-1], which])) if order else (None, -1.0)
 
 
 class Entropic:
@@ -57,8 +83,9 @@ class Entropic:
         self.steps: dict[int, int] = {}  # number of a code -> which of STEPS led to it
         self.taken: dict[int, int] = {}  # number of a parent's code -> how many steps it took
         self.led, self.which = np.zeros(0, int), np.zeros(0, int)  # places of told codes that a step led to; which
-        self.directions: dict[Code, tuple[np.ndarray, np.ndarray | None]] = {}  # and outputs
-        self.surroundings: dict[Code, tuple[int, list[Code], list[bytes], np.ndarray]] = {}
+        self.planned: list[int] = []  # which of STEPS come next, from the last to the first
+        self.aims: dict[Code, np.ndarray] = {}  # the form that each step from a parent leads to, (steps, 48)
+        self.surroundings: dict[Code, Surroundings] = {}
 
     def ask(self) -> Expr | None:
         best = self.memory.best(self.parents)
@@ -67,7 +94,7 @@ class Entropic:
             return None if code is None else self.memory.ask(code)
         which = self._step()
         parent = best[int(self.generator.integers(len(best)))]
-        code = self._nearest(parent, STEPS[which], best)
+        code = self._nearest(parent, which, best)
         if code is None:
             return None
         self.steps[len(self.memory.codes)] = which
@@ -75,56 +102,64 @@ class Entropic:
 
     def _step(self) -> int:
         """One of `STEPS`, the more often the better those that it led to (Thompson sampling of Beta counts)."""
-        good = self.memory.merits()[self.led] > 0.75
-        won = np.bincount(self.which, weights=good, minlength=len(STEPS))
-        lost = np.bincount(self.which, minlength=len(STEPS)) - won
-        return int(np.argmax(self.generator.beta(1 + won, 1 + lost)))
+        if not self.planned:
+            good = self.memory.merits()[self.led] > 0.75
+            won = np.bincount(self.which, weights=good, minlength=len(STEPS))
+            lost = np.bincount(self.which, minlength=len(STEPS)) - won
+            chances = self.generator.beta(1 + won, 1 + lost, size=(PLANNED, len(STEPS)))
+            self.planned = chances.argmax(axis=1).tolist()
+        return self.planned.pop()
 
-    def _nearest(self, number: int, step: float, best: Sequence[int]) -> Code | None:
-        """The new function nearest to code `number` moved by `step`, among moves, crossings and random ones."""
+    def _nearest(self, number: int, which: int, best: Sequence[int]) -> Code | None:
+        """The new function nearest to code `number` moved by a step, among moves, crossings and random ones."""
         memory, parent = self.memory, self.memory.codes[number]
-        target = self._moved(parent, step)
+        if parent not in self.aims:
+            self.aims[parent] = self._aims(parent)
         self.taken[number] = self.taken.get(number, 0) + 1
-        crossed = cross_each(self.space, [parent] * len(best), [memory.codes[k] for k in best], self.generator)
-        aim = _form(target).astype(np.float32)
-        crossed = [crossed[k] for k in memory.fresh(crossed)]
+        crossed, closest = None, 0.0
+        if self.taken[number] % CROSSED == 1:
+            crossed, closest = self._nearest_crossing(parent, self.aims[parent][which], best)
         for turn in range(TURNS):
-            codes, keys, near = self._around(parent, self.taken[number] // RENEWED + turn)
-            # rounded, so that functions of equal outputs are equal in whatever order sums were taken
-            closeness = np.round((near @ aim) ** 2, 5)
-            order = np.argsort(-closeness, kind="stable").tolist()
-            place = next((k for k in order if keys[k] not in memory.seen), None)
-            if crossed:
-                beside = np.round((memory.book.seen(crossed) @ aim) ** 2, 5)
-                nearest = int(beside.argmax())
-                if place is None or beside[nearest] > closeness[place]:
-                    return crossed[nearest]
-            if place is not None:
-                return codes[place]
+            code, closeness = self._around(parent, self.taken[number] // RENEWED + turn).nearest(which, memory.seen)
+            if crossed is not None and closest > closeness:
+                return crossed
+            if code is not None:
+                return code
         return memory.anything(self.generator)
 
-    def _around(self, parent: Code, turn: int) -> tuple[list[Code], list[bytes], np.ndarray]:
-        """Functions worth training, moves from the parent and random ones; their keys, and forms (functions, 48)."""
+    def _nearest_crossing(self, parent: Code, aim: np.ndarray, best: Sequence[int]) -> tuple[Code | None, float]:
+        """Of new crossings with the best the one nearest to `aim`, and how near."""
+        memory, others = self.memory, [self.memory.codes[k] for k in best] * CROSSED
+        crossed = cross_each(self.space, [parent] * len(others), others, self.generator)
+        crossed = [crossed[k] for k in memory.fresh(crossed)]
+        if not crossed:
+            return None, 0.0
+        near = _closeness(memory.book.seen(crossed), aim)
+        place = int(near.argmax())
+        return crossed[place], float(near[place])
+
+    def _around(self, parent: Code, turn: int) -> Surroundings:
+        """Functions worth training, moves from the parent and random ones."""
         kept = self.surroundings.get(parent)
-        if kept is None or kept[0] != turn:
+        if kept is None or kept.turn != turn:
             generator = np.random.default_rng([self.seed, turn, *parent])
             book = self.memory.book
             codes = mutate_each(self.space, [parent] * self.moved, generator)
-            codes = list(dict.fromkeys([*codes, *draw(self.space, self.random, generator)]))
-            rows = book.look(codes)  # before the rest is read: it may replace it
-            codes = [code for code, row in zip(codes, rows, strict=True) if book.good[row]]
-            keys = [book.keys[row] for row in rows if book.good[row]]
+            rows = book.look([*codes, *draw(self.space, self.random, generator)])
+            rows = [row for row in np.unique(book.alike[rows]).tolist() if row >= 0]
+            assert book.views is not None, "a book without a view"
             if len(self.surroundings) >= KEPT:
                 self.surroundings.clear()  # they are made again where they are needed
-            self.surroundings[parent] = kept = (turn, codes, keys, book.seen(codes))
-        return kept[1:]
+            near = _closeness(book.views[rows], self.aims[parent].T)
+            kept = Surroundings(turn, [book.codes[row] for row in rows], [book.keys[row] for row in rows], near)
+            self.surroundings[parent] = kept
+        return kept
 
-    def _moved(self, parent: Code, step: float) -> np.ndarray:
-        """Outputs (48,) of f + step·ξ at the quantiles, f of size 1; of f alone where there is no correction."""
-        if parent not in self.directions:
-            self.directions[parent] = self._direction(parent)
-        outputs, direction = self.directions[parent]
-        return outputs if direction is None else outputs + step * outputs.std() * direction
+    def _aims(self, parent: Code) -> np.ndarray:
+        """The forms of f + step·ξ for each step, f of size 1; of f alone where there is no correction."""
+        outputs, direction = self._direction(parent)
+        steps = np.array(STEPS)[:, None] * (0.0 if direction is None else outputs.std() * direction)
+        return _form(outputs + steps).astype(np.float32)
 
     def _direction(self, parent: Code) -> tuple[np.ndarray, np.ndarray | None]:
         """Outputs at a sketch's quantiles, and the correction there; None where it does not exist."""
@@ -145,14 +180,14 @@ class Entropic:
     def state_dict(self) -> dict[str, Any]:
         return {
             "memory": self.memory.state_dict(), "steps": [[number, which] for number, which in self.steps.items()],
-            "taken": [[number, count] for number, count in self.taken.items()],
+            "taken": [[number, count] for number, count in self.taken.items()], "planned": list(self.planned),
             "generator": self.generator.bit_generator.state,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.memory.load_state_dict(state["memory"])
         self.steps, self.taken = dict(state["steps"]), dict(state["taken"])
-        self.surroundings = {}
+        self.planned, self.surroundings = list(state["planned"]), {}
         told = [(place, self.steps[number]) for place, number in enumerate(self.memory.told()) if number in self.steps]
         self.led, self.which = np.array(told, int).reshape(-1, 2).T
         self.generator.bit_generator.state = state["generator"]
@@ -181,7 +216,7 @@ def entropy_direction(outputs: np.ndarray, smoothing: float = 0.1) -> np.ndarray
     # Output i with noise ν is y_i + ν; there the density is the sum over j of φ(y_i - y_j + ν), of which all that
     # depends on j is near_ij·exp(ν·y_j), and the score the mean of y_j - y_i - ν with these weights. |y| < √n/smoothing
     # bounds the exponents.
-    near = np.exp(-0.5 * (y[:, None] - y) ** 2)
+    near = np.exp((-0.5 * (y[:, None] - y) ** 2).astype(np.float32)).astype(float)  # far ones are 0 in either
     tilted = np.exp(np.outer(y, nodes))  # (n, nodes)
     scores = (near @ (tilted * y[:, None])) / (near @ tilted) - y[:, None] - nodes
     score = scores @ weights / weights.sum()
@@ -194,6 +229,11 @@ def entropy_direction(outputs: np.ndarray, smoothing: float = 0.1) -> np.ndarray
 def forms(sketches: Sketches) -> np.ndarray:
     """What this strategy sees of functions: their forms, (n, 48)."""
     return _form(sketches.outputs())
+
+
+def _closeness(views: np.ndarray, aim: np.ndarray) -> np.ndarray:
+    """Squared correlations, rounded, so that those of equal outputs are equal in whatever order sums were taken."""
+    return np.round((views @ aim) ** 2, 5)
 
 
 def _form(outputs: np.ndarray) -> np.ndarray:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from nonlin.strategies.component import Component
 from nonlin.strategies.shape import Fixed, Hole, Input, Pick, Shape
+
+FEW = 24  # codes that are evaluated one by one
 
 Tables = dict[int, Tensor]  # number of a step -> values of each function that may stand there
 
@@ -53,15 +57,32 @@ def _filled(
         own = _own(number, step.component, parameters)
         return step.component.values(arguments, own).expand(arguments[0].shape)
     choice, options = codes[:, step.slot], shape.functions[shape.slots[step.slot].kind]
+    out = torch.empty(arguments[0].shape, dtype=torch.float64)
+    if len(codes) <= FEW:
+        _fill_few(number, out.numpy(), choice.tolist(), options, [part.numpy() for part in arguments], parameters)
+        return out
     order = np.argsort(choice, kind="stable")
     found, starts = np.unique(choice[order], return_index=True)
-    out = torch.empty(arguments[0].shape, dtype=torch.float64)
     for which, rows in zip(found, np.split(order, starts[1:]), strict=True):
         at = torch.from_numpy(rows)
         out[at] = options[which].values(
             [argument[at] for argument in arguments], _own(number, options[which], parameters)
         )
     return out
+
+
+def _fill_few(
+    number: int,
+    out: np.ndarray,
+    choice: Sequence[int],
+    options: Sequence[Component],
+    arguments: Sequence[np.ndarray],
+    parameters: Tensor,
+) -> None:
+    """The same row by row, on arrays: of few rows hardly two have one function, and each step of torch takes longer."""
+    for row, which in enumerate(choice):
+        own = [value.numpy() for value in _own(number, options[which], parameters)]
+        out[row] = options[which].array_values([argument[row] for argument in arguments], own)
 
 
 def _table(shape: Shape, number: int, step: Hole, x: Tensor, parameters: Tensor) -> Tensor:

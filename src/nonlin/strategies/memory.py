@@ -42,23 +42,19 @@ class Memory:
         self.codes: list[Code] = []
         self.results: dict[int, tuple[float, float]] = {}
         self.strangers: list[tuple[str, float, float]] = []
-        self.numbers: dict[str, int] = {}  # text of an asked expression -> its number
-        self.keys: list[bytes] = []  # of asked and told functions, one for each code
-        self.seen: set[bytes] = set()  # the same
-        self.indices: list[str] = []  # of `codes` in the space
+        self.numbers: dict[Expr, int] = {}  # an asked expression -> its number
+        self.restored: dict[str, int] = {}  # the same for those of a loaded state, by their texts
+        self.seen: set[bytes] = set()  # keys of asked and told functions
+        self.indices: list[str] = []  # of the first of `codes` in the space; as many as were wanted so far
         self.book = Sketchbook(space, view)
         self._merits = Merits()  # of the results, in their order
         self.places: dict[int, int] = {}  # number of a told code -> its place in this order
         self.cursor = 0  # where going through a small space in order has come to
 
-    def fresh(self, codes: Sequence[Code], before: int | None = None) -> list[int]:
-        """The places in `codes` of functions that are new and worth training, each once.
-
-        With `before`, those that were new when only so many codes had been asked.
-        """
-        seen = self.seen if before is None else set(self.keys[:before])
+    def fresh(self, codes: Sequence[Code]) -> list[int]:
+        """The places in `codes` of functions that are new and worth training, each once."""
         rows = self.book.look(codes)  # before the rest is read: it may replace it
-        keys, good = self.book.keys, self.book.good
+        seen, keys, good = self.seen, self.book.keys, self.book.good
         found, taken = [], set()
         for place, row in enumerate(rows):
             if good[row] and (key := keys[row]) not in seen and key not in taken:
@@ -66,10 +62,18 @@ class Memory:
                 found.append(place)
         return found
 
+    def fresh_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Of these rows of the book, those of functions that are new and worth training; of equal ones the first."""
+        wanted = np.zeros(len(self.book.keys) + 1, bool)  # the last one is for what is not worth training
+        wanted[self.book.alike[rows]] = True
+        firsts = self.book.firsts
+        wanted[[firsts[key] for key in self.seen if key in firsts]] = False
+        return np.flatnonzero(wanted[:-1])
+
     def is_fresh(self, code: Code) -> bool:
         """Whether a code's function is worth training and was neither asked nor told, nor one equal to it."""
         row = self.book.look([code])[0]
-        return self.book.good[row] and self.book.keys[row] not in self.seen
+        return bool(self.book.good[row]) and self.book.keys[row] not in self.seen
 
     def key(self, code: Code) -> bytes:
         """Equal for codes of equal functions."""
@@ -98,12 +102,13 @@ class Memory:
 
     def tell(self, expr: Expr, score: float, loss: float) -> int | None:
         """Remember an outcome; returns the number of its code, None for a function that is not of the space."""
-        text = str(expr)
-        number = self.numbers.get(text)
+        number = self.numbers.get(expr)
+        if number is None and self.restored:
+            number = self.restored.get(str(expr))
         if number is None:
             code = self.space.encode(expr)
             if code is None:
-                self.strangers.append((text, float(score), float(loss)))
+                self.strangers.append((str(expr), float(score), float(loss)))
                 return None
             number = self._remember(code, expr)
         again = number in self.results
@@ -120,13 +125,12 @@ class Memory:
         self._merits = Merits(self.results.values())
 
     def _remember(self, code: Code, expr: Expr) -> int:
-        self.numbers.setdefault(str(expr), len(self.codes))
-        key = self.key(code)
-        self.keys.append(key)
-        self.seen.add(key)
+        number = len(self.codes)
+        if not self.restored or str(expr) not in self.restored:
+            self.numbers.setdefault(expr, number)
+        self.seen.add(self.key(code))
         self.codes.append(code)
-        self.indices.append(str(self.space.index(code)))
-        return len(self.codes) - 1
+        return number
 
     def told(self) -> list[int]:
         """Numbers of the codes with a result, in the order told."""
@@ -161,7 +165,9 @@ class Memory:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as JSON values: codes as indices, outcomes as they came."""
-        texts = {number: text for text, number in self.numbers.items()}
+        texts = {number: text for text, number in self.restored.items()}
+        texts |= {number: str(expr) for expr, number in self.numbers.items()}
+        self.indices += [str(self.space.index(code)) for code in self.codes[len(self.indices) :]]
         return {
             "asked": list(self.indices),
             "names": [texts.get(number) for number in range(len(self.codes))],
@@ -173,10 +179,10 @@ class Memory:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.indices = list(state["asked"])
         self.codes = [self.space.code(int(index)) for index in self.indices]
-        self.numbers = {text: number for number, text in enumerate(state["names"]) if text is not None}
+        self.numbers = {}
+        self.restored = {text: number for number, text in enumerate(state["names"]) if text is not None}
         rows = self.book.look(self.codes)
-        self.keys = [self.book.keys[row] for row in rows]
-        self.seen = set(self.keys)
+        self.seen = {self.book.keys[row] for row in rows}
         self.results = {number: (_from_json(score), _from_json(loss)) for number, score, loss in state["results"]}
         self._judge_anew()
         self.strangers = [(text, _from_json(score), _from_json(loss)) for text, score, loss in state["strangers"]]

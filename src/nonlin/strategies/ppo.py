@@ -2,11 +2,12 @@
 
 The reward of a function is its merit among all told so far, from 0 (worst, or diverged) to 1, squared, so that the
 difference between good and best counts for more than that between bad and middling; the baseline an exponential moving
-average of rewards; advantages are divided by their deviation in a batch. Beside the policy gradient the controller
-imitates the best functions so far: with tens of answers and not tens of thousands, what was good must not be forgotten
-within a few updates. Codes are drawn many at once and proposed one after another until the next update. Those that
-cannot be worth training (constant, a straight line, not finite) or were tried before are passed over and cost nothing;
-nothing is learned from them, since they are so many that they would outvote the answers.
+average of rewards; advantages are divided by their deviation in a batch. There are tens of answers and not tens of
+thousands, so every one must go far: what is learned of a function holds in part for those like it, by their outputs;
+and beside the policy gradient the controller imitates the best functions so far, so that what was good is not forgotten
+within a few updates. Codes are drawn many at once, all different, and proposed one after another until the next update.
+Those that cannot be worth training (constant, a straight line, not finite) or were tried before are passed over and
+cost nothing; nothing is learned from them, since they are so many that they would outvote the answers.
 
 References: [Ramachandran2017] arXiv:1710.05941, section 2; [Schulman2017] J. Schulman et al., Proximal policy
 optimization algorithms, 2017, arXiv:1707.06347, equation 7; [Bello2017] arXiv:1709.07417, section 3; [Abolafia2018] D.
@@ -20,13 +21,14 @@ from typing import Any
 import numpy as np
 
 from nonlin.expr import Expr
+from nonlin.strategies.beams import distinct
 from nonlin.strategies.controller import Adam, Controller, pack, unpack_into
 from nonlin.strategies.memory import Memory
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
-DRAWN = 48  # codes drawn at once
-DRAWS = 3  # such draws that bring nothing new before something is taken at random
+DRAWN = (48, 192, 768)  # codes drawn at once, while these bring nothing new; then something is taken at random
+LARGEST = 48  # batch
 OUTSTANDING = 0.75  # merit of what is imitated, at least
 SHARPNESS = 2  # power of a merit that is its reward
 
@@ -38,13 +40,15 @@ class PPO:
     ----------
     space, seed : where to search, and the seed of all choices
     hidden : width of the recurrent layer and of the embeddings
-    batch : answers for one update
+    batch, growth : answers for the first update, and for each later one as many more as this share of all answers: the
+        first ones change the most
     epochs : gradient steps for one update
     learning_rate : of Adam
     clip : bound on the change of a choice's probability ratio
     entropy : weight of the entropy bonus
     decay : of the moving average that is the baseline
     imitated, imitation : how many of the best functions so far are imitated, and the weight of their log-probability
+    share : how much of what is learned of a function is learned of those like it
     """
 
     def __init__(
@@ -53,19 +57,21 @@ class PPO:
         seed: int = 0,
         hidden: int = 16,
         batch: int = 5,
-        epochs: int = 6,
-        learning_rate: float = 0.02,
+        growth: float = 0.15,
+        epochs: int = 5,
+        learning_rate: float = 0.025,
         clip: float = 0.2,
         entropy: float = 0.02,
         decay: float = 0.9,
         imitated: int = 8,
         imitation: float = 1.0,
+        share: float = 0.9,
     ):
-        self.space, self.batch, self.epochs = space, batch, epochs
+        self.space, self.batch, self.growth, self.epochs = space, batch, growth, epochs
         self.clip, self.entropy, self.decay = clip, entropy, decay
         self.imitated, self.imitation = imitated, imitation
         self.generator = np.random.default_rng(seed)
-        self.controller = Controller(space, hidden, self.generator)
+        self.controller = Controller(space, hidden, self.generator, share=share)
         self.adam = Adam(self.controller.weights, learning_rate)
         self.memory = Memory(space)
         self.drawn: list[Code] = []  # of the present policy, to be proposed from the last to the first
@@ -81,10 +87,10 @@ class PPO:
 
     def _next(self) -> Code | None:
         """The next drawn code that is new and worth training; None if many draws bring none."""
-        for _ in range(DRAWS):
+        for count in DRAWN:
             if not self.drawn:
                 with one_thread():
-                    drawn = self.controller.sample(DRAWN, self.generator)
+                    drawn = distinct(self.controller, count, self.generator)
                 self.drawn = [drawn[k] for k in reversed(self.memory.fresh(drawn))]
             while self.drawn:
                 code = self.drawn.pop()
@@ -96,7 +102,7 @@ class PPO:
         number = self.memory.tell(expr, score, loss)
         if number is not None and number not in self.waiting:
             self.waiting.append(number)
-        if len(self.waiting) >= self.batch:
+        if len(self.waiting) >= min(LARGEST, self.batch + int(self.growth * len(self.memory.results))):
             with one_thread():
                 self._update()
 

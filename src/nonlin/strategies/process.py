@@ -1,7 +1,8 @@
 """A Gaussian process that takes its observations one at a time, and knows its predictions at fixed candidates.
 
 Adding an observation costs O(n·(n + candidates)), not the O(n³) of beginning anew, so that a strategy can look at
-hundreds of candidates for each one it proposes, in a fraction of a millisecond.
+hundreds of candidates for each one it proposes, in a tenth of a millisecond. What follows from the observations alone
+(`Observed`) is kept apart from what concerns the candidates (`Process`): these come and go, the rest stays.
 
 Reference: [Rasmussen2006] C. Rasmussen & C. Williams, Gaussian processes for machine learning, 2006, algorithm 2.1, and
 equation 4.17 for the kernel.
@@ -13,11 +14,132 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
-from scipy.linalg.lapack import dtrtrs
+from scipy.linalg import cholesky
+from scipy.linalg.lapack import dtrtri
 
-# For each block the columns over its reach, (n, columns), and their squared lengths, (blocks, n).
-Scaled = tuple[list[np.ndarray], np.ndarray]
+EXACT = 160  # observations up to which deviations are exact wherever they are asked for
+
+Block = tuple[slice, float, float]  # columns, reach and weight of a part of the kernel
+Forms = list[np.ndarray]  # points as a kernel takes them: an array (n, columns + 2) for each block
+
+
+class Kernel:
+    """A sum over blocks of weight times a Matérn 3/2 function of the distance in the block's columns.
+
+    A squared distance is |a|² + |b|² - 2a·b: one product of rows that have the squares as two more columns. On its left
+    such a row is -2a, |a|², 1 and on its right b, 1, |b|², for a and b over the block's reach.
+    """
+
+    def __init__(self, blocks: Sequence[Block]):
+        self.blocks = [(columns, math.sqrt(3) / reach) for columns, reach, _ in blocks]
+        self.weights = np.array([weight for _, _, weight in blocks])
+        self.single = self.weights.astype(np.float32)
+
+    def right(self, points: np.ndarray) -> Forms:
+        """Points (n, width) as they stand on the right; of the dtype of the points."""
+        forms = []
+        for columns, scale in self.blocks:
+            inside = points[:, columns] * points.dtype.type(scale)
+            form = np.ones((len(inside), inside.shape[1] + 2), points.dtype)
+            form[:, :-2] = inside
+            form[:, -1] = np.einsum("ij,ij->i", inside, inside)
+            forms.append(form)
+        return forms
+
+    @staticmethod
+    def left(right: Forms) -> Forms:
+        """The same points as they stand on the left."""
+        forms = [form * form.dtype.type(-2) for form in right]
+        for form, other in zip(forms, right, strict=True):
+            form[:, -2], form[:, -1] = other[:, -1], 1
+        return forms
+
+    def __call__(self, left: Forms, right: Forms) -> np.ndarray:
+        """(left, right), 1 between equal points."""
+        away = np.empty((len(self.blocks), len(left[0]), len(right[0])), left[0].dtype)
+        for a, b, part in zip(left, right, away, strict=True):
+            np.matmul(a, b.T, out=part)
+        np.abs(away, out=away)  # of equal points it is 0 but for roundings
+        np.sqrt(away, out=away)
+        near = np.negative(away)
+        np.exp(near, out=near)
+        away += 1
+        near *= away
+        weights = self.single if near.dtype == np.float32 else self.weights
+        return (weights @ near.reshape(len(weights), -1)).reshape(near.shape[1:])
+
+
+class Observed:
+    """Observed points, and the inverse of the Cholesky factor of their kernel matrix with noise.
+
+    The noise keeps the factor far from singular, so its inverse is as good as solving, and every use a product.
+
+    Parameters
+    ----------
+    blocks, noise : see `Process`
+    width, room : numbers of a point, and how many points there can be
+    """
+
+    def __init__(self, blocks: Sequence[Block], noise: float, width: int, room: int):
+        self.kernel, self.noise, self.count, self.room = Kernel(blocks), noise, 0, room
+        forms = self.kernel.right(np.empty((0, width), np.float32))
+        self.lefts = [np.empty((room, form.shape[1]), np.float32) for form in forms]
+        self.inverse = np.zeros((room, room))
+
+    @property
+    def is_full(self) -> bool:
+        return self.count == self.room
+
+    def left(self) -> Forms:
+        """All points, on the left."""
+        return [form[: self.count] for form in self.lefts]
+
+    def begin(self, points: np.ndarray) -> None:
+        """The first points, (n, width), all at once."""
+        n = self.count = len(points)
+        if n:
+            double = self.kernel.right(points.astype(float))
+            gram = self.kernel(self.kernel.left(double), double)
+            factor = cholesky(gram + self.noise * np.eye(n), lower=True, check_finite=False)
+            self.inverse[:n, :n] = dtrtri(factor, lower=1)[0]
+            for kept, form in zip(self.lefts, self.kernel.left(self.kernel.right(points)), strict=True):
+                kept[:n] = form
+
+    def add(self, point: Forms) -> tuple[np.ndarray, float]:
+        """One more point, as it stands on the right. Returns its row of the factor: the last number apart."""
+        n = self.count
+        known = self.inverse[:n, :n]
+        link = known @ self.kernel(self.left(), point)[:, 0]
+        pivot = math.sqrt(max(1 + self.noise - float(link @ link), 1e-9))
+        self.inverse[n, :n] = link @ known / -pivot
+        self.inverse[n, n] = 1 / pivot
+        for kept, form in zip(self.lefts, self.kernel.left(point), strict=True):
+            kept[n] = form[0]
+        self.count = n + 1
+        return link, pivot
+
+    def whitened(self, values: np.ndarray) -> np.ndarray:
+        """factor⁻¹ · values, (k,), for values (k,) of the first points; further points do not change it."""
+        return self.inverse[: len(values), : len(values)] @ values
+
+    def bounds(self, candidates: np.ndarray, whitened: np.ndarray, daring: float) -> np.ndarray:
+        """(m,): at least mean + daring·deviation at candidates (m, width), for whitened values (n,).
+
+        Of many observations the deviation is what the nearest one alone leaves: the others can only make it smaller. So
+        the n² for each candidate that it takes are saved.
+        """
+        if not self.count:
+            return np.full(len(candidates), daring, np.float32)
+        cross = self.kernel(self.left(), self.kernel.right(candidates))
+        inverse = self.inverse[: self.count, : self.count]
+        weights = whitened @ inverse
+        if self.count <= EXACT:
+            solved = inverse.astype(np.float32) @ cross
+            explained = np.einsum("ij,ij->j", solved, solved)
+        else:
+            explained = cross.max(axis=0) ** 2 / np.float32(1 + self.noise)
+        unexplained = np.maximum(1 - explained, 0)
+        return weights.astype(np.float32) @ cross + np.float32(daring) * np.sqrt(unexplained)
 
 
 class Process:
@@ -32,79 +154,62 @@ class Process:
         of the distance in these columns; the weights add up to 1
     noise : variance of an observation that the kernel does not explain
     room : how many observations there can be
+    observed : what was observed before, with the same blocks, noise and room; it grows with this process
     """
 
-    def __init__(self, candidates: np.ndarray, blocks: Sequence[tuple[slice, float, float]], noise: float, room: int):
-        self.blocks, self.noise = blocks, noise
-        self.weights = np.array([weight for _, _, weight in blocks], np.float32)
-        self.targets = self._scaled(candidates.astype(np.float32))
-        self.count, self.room = 0, room
-        self.points = np.empty((room, candidates.shape[1]), np.float32)
-        # Lower Cholesky factor of the kernel matrix with noise; Fortran's order is what LAPACK reads without a copy.
-        self.factor = np.empty((room, room), order="F")
+    def __init__(
+        self,
+        candidates: np.ndarray,
+        blocks: Sequence[Block],
+        noise: float,
+        room: int,
+        observed: Observed | None = None,
+    ):
+        self.observed = Observed(blocks, noise, candidates.shape[1], room) if observed is None else observed
+        self.targets = self.observed.kernel.right(candidates.astype(np.float32))
         self.solved = np.empty((room, len(candidates)), np.float32)  # factor⁻¹ · kernel(points, candidates)
         self.unexplained = np.ones(len(candidates), np.float32)  # variance at the candidates
+        self._solve()
+
+    @property
+    def count(self) -> int:
+        return self.observed.count
 
     @property
     def is_full(self) -> bool:
-        return self.count == self.room
+        return self.observed.is_full
 
     def begin(self, points: np.ndarray) -> None:
         """The first observations, (n, features), all at once."""
-        n = self.count = len(points)
-        self.points[:n] = points
-        if n:
-            gram = self._kernel(self._scaled(points.astype(float)), self._scaled(points.astype(float)))
-            self.factor[:n, :n] = cholesky(gram + self.noise * np.eye(n), lower=True, check_finite=False)
-            cross = self._kernel(self._scaled(self.points[:n]), self.targets)
-            single = self.factor[:n, :n].astype(np.float32)
-            self.solved[:n] = solve_triangular(single, cross, lower=True, overwrite_b=True, check_finite=False)
-            self.unexplained = 1 - np.einsum("ij,ij->j", self.solved[:n], self.solved[:n])
+        self.observed.begin(points)
+        self._solve()
+
+    def _solve(self) -> None:
+        if n := self.count:
+            cross = self.observed.kernel(self.observed.left(), self.targets)
+            solved = np.matmul(self.observed.inverse[:n, :n].astype(np.float32), cross, out=self.solved[:n])
+            self.unexplained = 1 - np.einsum("ij,ij->j", solved, solved)
 
     def add(self, point: np.ndarray, place: int | None = None) -> None:
         """One more observation, (features,); `place` if it is one of the candidates."""
-        n = self.count
+        n, observed = self.count, self.observed
         if place is None:
-            row = self._scaled(point[None].astype(np.float32))
-            link = self._whitened(self._kernel(self._scaled(self.points[:n]), row)[:, 0].astype(float))
-        else:  # what a candidate has in common with the observations is known
-            parts, squares = self.targets
-            row = [part[place : place + 1] for part in parts], squares[:, place : place + 1]
-            link = self.solved[:n, place].astype(float)
-        pivot = math.sqrt(max(1 + self.noise - float(link @ link), 1e-9))
-        self.factor[n, :n], self.factor[n, n] = link, pivot
-        fresh = self._kernel(row, self.targets)[0]
+            form = observed.kernel.right(point[None].astype(np.float32))
+        else:
+            form = [part[place : place + 1] for part in self.targets]
+        link, pivot = observed.add(form)
+        fresh = observed.kernel([part[n : n + 1] for part in observed.lefts], self.targets)[0]
         fresh -= link.astype(np.float32) @ self.solved[:n]
         fresh /= np.float32(pivot)
         self.solved[n] = fresh
-        self.unexplained -= fresh * fresh
-        self.points[n] = point
-        self.count = n + 1
+        fresh *= fresh
+        self.unexplained -= fresh
 
     def predict(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation at the candidates, each (m,), for the values (n,) of the observations."""
-        mean = self._whitened(values).astype(np.float32) @ self.solved[: self.count]
+        return self.predict_whitened(self.observed.whitened(values))
+
+    def predict_whitened(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same for `Observed.whitened` values."""
+        mean = values.astype(np.float32) @ self.solved[: self.count]
         return mean, np.sqrt(np.maximum(self.unexplained, 1e-9))
-
-    def _whitened(self, values: np.ndarray) -> np.ndarray:
-        """factor⁻¹ · values, (n,)."""
-        n = self.count
-        return dtrtrs(self.factor[:n, :n], values, lower=1)[0] if n else np.zeros(0)
-
-    def _scaled(self, points: np.ndarray) -> Scaled:
-        parts = [points[:, columns] * points.dtype.type(math.sqrt(3) / reach) for columns, reach, _ in self.blocks]
-        return parts, np.stack([np.einsum("ij,ij->i", part, part) for part in parts])
-
-    def _kernel(self, left: Scaled, right: Scaled) -> np.ndarray:
-        """(left, right), 1 between equal points."""
-        (left_parts, left_squares), (right_parts, right_squares) = left, right
-        distance = np.stack([a @ b.T for a, b in zip(left_parts, right_parts, strict=True)])  # (blocks, left, right)
-        distance *= -2
-        distance += left_squares[:, :, None]
-        distance += right_squares[:, None]
-        np.maximum(distance, 0, out=distance)
-        np.sqrt(distance, out=distance)
-        parts = np.exp(-distance)
-        distance += 1
-        parts *= distance
-        return np.tensordot(self.weights.astype(parts.dtype), parts, axes=1)

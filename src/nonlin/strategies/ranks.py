@@ -13,17 +13,23 @@ LOSS_SHARE = 0.75  # of an outcome's merit; the score has the rest
 class Ranks:
     """Ranks of values that come one at a time: O(values) for each, where sorting anew would cost more.
 
+    Those that came since ranks were asked for wait; of several waiting ones sorting anew costs less.
+
     Attributes
     ----------
-    count : how many there are
+    count : how many there are, without those that wait
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.values = np.empty(64)
         self.least, self.most = np.empty(64), np.empty(64)  # how many are smaller; how many are not larger
+        self.waiting: list[float] = []
 
     def add(self, value: float) -> None:
+        self.waiting.append(value)
+
+    def _take(self, value: float) -> None:
         n = self.count
         if n == len(self.values):
             self.values, self.least, self.most = (
@@ -37,8 +43,22 @@ class Ranks:
         self.most[n] = n - np.count_nonzero(above) + 1
         self.count = n + 1
 
+    def _sort(self) -> None:
+        values = np.concatenate([self.values[: self.count], self.waiting])
+        n = self.count = len(values)
+        if n > len(self.values):
+            self.values, self.least, self.most = np.empty((3, 2 * n))
+        ordered = np.sort(values)
+        self.values[:n] = values
+        self.least[:n], self.most[:n] = (ordered.searchsorted(values, side) for side in ("left", "right"))
+
     def ranks(self) -> np.ndarray:
         """Shares of the others that are smaller, ties counted half; (count,) in 0..1."""
+        if len(self.waiting) == 1:
+            self._take(self.waiting[0])
+        elif self.waiting:
+            self._sort()
+        self.waiting = []
         if self.count < 2:
             return np.ones(self.count)
         return (self.least[: self.count] + self.most[: self.count] - 1) / 2 / (self.count - 1)
@@ -52,7 +72,8 @@ class Merits:
     """
 
     def __init__(self, results: Iterable[tuple[float, float]] = ()):
-        self.by_loss, self.by_score, self.finite = Ranks(), Ranks(), [False] * 0
+        self.by_loss, self.by_score, self.count = Ranks(), Ranks(), 0
+        self.diverged: list[int] = []
         self.known: np.ndarray | None = None
         for score, loss in results:
             self.add(score, loss)
@@ -60,14 +81,17 @@ class Merits:
     def add(self, score: float, loss: float) -> None:
         self.by_loss.add(-math.inf if math.isnan(loss) else -loss)
         self.by_score.add(-math.inf if math.isnan(score) else score)
-        self.finite.append(math.isfinite(loss))
+        if not math.isfinite(loss):
+            self.diverged.append(self.count)
+        self.count += 1
         self.known = None
 
     def values(self) -> np.ndarray:
         """(outcomes,), in the order in which they came; not to be written to."""
         if self.known is None:
             mean = LOSS_SHARE * self.by_loss.ranks() + (1 - LOSS_SHARE) * self.by_score.ranks()
-            self.known = mean * np.array(self.finite, float)
+            mean[self.diverged] = 0
+            self.known = mean
         return self.known
 
 

@@ -97,8 +97,13 @@ class Shape:
         return prod(slot.count for slot in self.slots)
 
     @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """How many choices each place of a code has."""
+        return tuple(slot.count for slot in self.slots)
+
+    @cached_property
     def widths(self) -> np.ndarray:
-        """How many choices each place of a code has, (slots,)."""
+        """The same as an array, (slots,)."""
         return np.array([slot.count for slot in self.slots])
 
     @cached_property
@@ -117,38 +122,46 @@ class Shape:
         live = self._live(code)
         owners: dict[str, list[int]] = {}  # name of a parameter -> steps that have one
         for number, component in live:
-            for name in () if component is None else component.parameters:
-                owners.setdefault(name, []).append(number)
-        names: dict[int, dict[str, str]] = {}
-        for name, holders in owners.items():
-            for rank, number in enumerate(holders, start=1):
-                names.setdefault(number, {})[name] = f"{name}{rank}" if len(holders) > 1 else name
-        results: dict[int, Expr] = {}
+            if component is not None:
+                for name in component.parameters:
+                    owners.setdefault(name, []).append(number)
+        results: list[Expr] = [X] * len(self.steps)  # what is not read may be anything
         for number, component in live:
             step = self.steps[number]
             if component is not None:
-                arguments = [results.get(index, X) for index in step.reads]
-                results[number] = component.apply(arguments, names.get(number, {}))
+                names = {name: _named(name, owners[name], number) for name in component.parameters}
+                results[number] = component.apply([results[index] for index in step.reads], names)
             elif isinstance(step, Pick):
                 results[number] = results[step.reads[code[step.slot]]]
-            else:
-                results[number] = X
-        return results[len(self.steps) - 1]
+        return results[-1]
 
     def _live(self, code: Sequence[int]) -> list[tuple[int, Component | None]]:
         """The steps that the result depends on, in order, with their functions; None for those that have none."""
-        needed, found = {len(self.steps) - 1}, []
-        for number in range(len(self.steps) - 1, -1, -1):
-            if number not in needed:
+        last = len(self.steps) - 1
+        needed = [False] * last + [True]
+        found: list[tuple[int, Component | None]] = []
+        for number in range(last, -1, -1):
+            if not needed[number]:
                 continue
-            step, component = self.steps[number], None
+            step, options = self._options[number]
             if isinstance(step, Pick):
-                needed.add(step.reads[code[step.slot]])
-            elif not isinstance(step, Input):
-                component = self.component(step, code)
-                needed.update([step.reads[k] for k in component.used])
-            found.append((number, component))
+                needed[step.reads[code[step.slot]]] = True
+                found.append((number, None))
+            elif isinstance(step, Input):
+                found.append((number, None))
+            else:
+                component = options[code[step.slot]] if isinstance(step, Hole) else step.component
+                for k in component.used:
+                    needed[step.reads[k]] = True
+                found.append((number, component))
         return found[::-1]
+
+    @cached_property
+    def _options(self) -> list[tuple[Step, tuple[Component, ...]]]:
+        """Each step, and the functions that a hole may hold."""
+        return [
+            (step, self.functions[self.slots[step.slot].kind] if isinstance(step, Hole) else ()) for step in self.steps
+        ]
 
     def encode(self, tree: Expr) -> tuple[int, ...] | None:
         """The first code whose expression is `tree`, up to the names of parameters; None if there is none.
@@ -197,6 +210,11 @@ class Shape:
                 more = {(number, name): str(bound[name]) for name in component.parameters}
                 chosen = code if isinstance(step, Fixed) else {**code, step.slot: choice}
                 yield from self._all([*inner, *rest], chosen, trees, owners | more)
+
+
+def _named(name: str, owners: Sequence[int], number: int) -> str:
+    """A parameter of step `number`, numbered where several steps have one of this name."""
+    return f"{name}{owners.index(number) + 1}" if len(owners) > 1 else name
 
 
 # Units

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from nonlin.strategies.evaluate import Tables, evaluate
+from nonlin.strategies.moves import draw
 from nonlin.strategies.shape import Shape
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
@@ -118,8 +119,10 @@ class Sketchbook:
 
     Attributes
     ----------
+    codes, rows : those looked at, and where each is
     good : bool, which of the codes looked at are worth training
     keys : equal for equal functions
+    alike : (rows,), the first row of an equal function; -1 for what is not worth training
     """
 
     def __init__(self, space: Space, view: View | None = None):
@@ -128,9 +131,17 @@ class Sketchbook:
 
     def _begin(self) -> None:
         self.rows: dict[Code, int] = {}
+        self.codes: list[Code] = []
         self.good: list[bool] = []
         self.keys: list[bytes] = []
+        self.firsts: dict[bytes, int] = {}  # key -> the first row that has it
+        self.alike = np.empty(64, int)
         self.views: np.ndarray | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all codes of its space: rows are then indices."""
+        return self.space.size <= KEPT
 
     def look(self, codes: Sequence[Code]) -> list[int]:
         """Rows of `codes`, which stay valid until the next call."""
@@ -139,13 +150,27 @@ class Sketchbook:
             return [rows[code] for code in codes]
         except KeyError:
             pass
-        if self.space.size <= KEPT:
-            self.rows, self.good, self.keys, self.views = _whole(self.space, self.view)
+        if self.is_whole:
+            self._open()
         else:
             if len(self.rows) + len(codes) > KEPT:
                 self._begin()
             self._add([code for code in dict.fromkeys(codes) if code not in self.rows])
         return [self.rows[code] for code in codes]
+
+    def _open(self) -> None:
+        """Have what is known of the whole space."""
+        whole = _whole(self.space, self.view)
+        self.codes, self.rows, self.good, self.keys = whole.codes, whole.rows, whole.good, whole.keys
+        self.firsts, self.alike, self.views = whole.firsts, whole.alike, whole.views
+
+    def draw(self, count: int, generator: np.random.Generator) -> list[Code] | np.ndarray:
+        """Codes drawn with equal probability; of a whole book their rows, which is faster."""
+        if not self.is_whole:
+            return draw(self.space, count, generator)
+        if not self.rows:
+            self._open()
+        return generator.integers(self.space.size, size=count)
 
     def _add(self, codes: list[Code]) -> None:
         sketches = sketch(self.space, codes)
@@ -157,8 +182,13 @@ class Sketchbook:
             while stop > len(self.views):
                 self.views = np.concatenate([self.views, np.empty_like(self.views)])
             self.views[start:stop] = seen
-        self.good += sketches.ordinary().tolist()
-        self.keys += sketches.keys()
+        good, keys = sketches.ordinary().tolist(), sketches.keys()
+        while stop > len(self.alike):
+            self.alike = np.concatenate([self.alike, np.empty_like(self.alike)])
+        self.alike[start:stop] = _alike(good, keys, self.firsts, start)
+        self.good += good
+        self.keys += keys
+        self.codes += codes
         self.rows.update(zip(codes, range(start, stop), strict=True))
 
     def seen(self, codes: Sequence[Code]) -> np.ndarray:
@@ -169,12 +199,18 @@ class Sketchbook:
 
 
 @lru_cache(maxsize=4)
-def _whole(space: Space, view: View | None) -> tuple[dict[Code, int], list[bool], list[bytes], np.ndarray | None]:
-    """Rows, worth, keys and views of all codes of a space; nobody writes to them."""
-    codes = list(space.codes())
-    sketches = sketch(space, codes)
-    views = None if view is None else view(sketches).astype(np.float32)
-    return dict(zip(codes, range(len(codes)), strict=True)), sketches.ordinary().tolist(), sketches.keys(), views
+def _whole(space: Space, view: View | None) -> Sketchbook:
+    """A book of all codes of a space, in their order; nobody writes to it."""
+    book = Sketchbook(space, view)
+    book._add(list(space.codes()))
+    return book
+
+
+def _alike(good: Sequence[bool], keys: Sequence[bytes], firsts: dict[bytes, int], start: int) -> list[int]:
+    """The first row of each key, as `firsts` has it, which learns of new ones; -1 for what is not worth training."""
+    return [
+        firsts.setdefault(key, row) if fit else -1 for row, (fit, key) in enumerate(zip(good, keys, strict=True), start)
+    ]
 
 
 def from_values(values: np.ndarray) -> Sketches:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import accumulate, product
+from operator import lt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,9 +202,9 @@ class Space:
 
     def _split(self, code: Sequence[int]) -> tuple[int, Code]:
         number, choices = self.shape_of(code) if len(code) else (-1, ())
-        slots = self.shapes[number].slots if 0 <= number < len(self.shapes) else ()
-        fits = len(choices) == len(slots) and all(0 <= c < s.count for c, s in zip(choices, slots, strict=True))
-        if not slots or not fits:
+        counts = self.shapes[number].counts if 0 <= number < len(self.shapes) else ()
+        fits = len(choices) == len(counts) and all(map(lt, choices, counts)) and min(choices, default=0) >= 0
+        if not counts or not fits:
             raise SearchError(
                 f"{tuple(code)} is not a code of the space {self.name}; {self.code(self.size - 1)} is its last one."
             )

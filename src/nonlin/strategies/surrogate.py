@@ -1,6 +1,7 @@
 """A surrogate: guesses from a function's outputs how well it will train, and tries where that promises most.
 
-    pool (random functions, and moves from the best) ─► features ─► Gaussian process ─► mean + deviation ─► the next one
+    random functions, and moves from the best ─► features ─► a bound on mean + deviation ─► the finalists, a pool
+    a pool ─► a Gaussian process, kept up to date ─► mean + deviation ─► the next function, and the next ...
 
 The features are a function's outputs at quantiles of N(0, 1), and their slopes, over √E[f²]; and six numbers computed
 from these. A network whose weights are drawn symmetrically trains f(x), -f(x) and f(-x) alike, so of these forms one
@@ -20,7 +21,7 @@ functions that are out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,46 +31,40 @@ from scipy.special import ndtri
 from nonlin.expr import Expr
 from nonlin.strategies.descriptors import NUMBERS, SHAPE, WIDTH, descriptors
 from nonlin.strategies.memory import Memory
-from nonlin.strategies.moves import cross_each, draw, mutate_each
-from nonlin.strategies.process import Process
+from nonlin.strategies.moves import cross_each, mutate_each
+from nonlin.strategies.process import Observed, Process
 from nonlin.strategies.ranks import Merits, rank
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
 LEAST_TOLD = 4  # outcomes before the process is asked
-MOST_TOLD = 400  # observations that a pool begins with: the best half of them, and the latest
-AGE, ROOM = 16, 96  # proposals from one pool, and observations that it takes besides
+MOST_TOLD = 400  # observations, before only the best half of so many and the latest are kept
+ROOM = 96  # observations that are taken besides before that is done
+AGE = 20  # proposals from one pool
+DRAWS = 4  # pools that a random function is a candidate for, in a space too large to be looked at whole
+FINALISTS = 128  # candidates that a pool keeps
+FEW = 48  # observations from which on a pool keeps its finalists only
+HEEDED = 16  # outcomes that are fewer than one in so many may wait before predictions heed them
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Candidates, and a process that predicts them.
-
-    An observation is the number of a code that was asked or told, or -1-k for the k-th stranger of the memory.
+    """Candidates that promise most, and a process that predicts them.
 
     Attributes
     ----------
-    plan : what the pool can be made again from, as JSON values. "start": the generator's state before the candidates
-        were drawn; "parents": codes whose moves are among them; "codes", "strangers": how many the memory had;
-        "observed": observations in the order in which the process took them, the first "known" at once; "asked":
-        proposals made
-    codes, keys : the candidates, all new when the pool was made
-    views : their descriptors
+    known : observations when it was made
+    codes, views : the candidates, all new then, and their descriptors
     places : where each code is among them
     gone : bool, which are no longer new, as far as that has been seen
     """
 
-    plan: dict[str, Any]
+    known: int
     codes: list[Code]
-    keys: list[bytes]
     views: np.ndarray
     places: dict[Code, int]
     gone: np.ndarray
     process: Process
-
-    @property
-    def is_old(self) -> bool:
-        return self.plan["asked"] >= AGE or self.process.is_full
 
 
 class Surrogate:
@@ -91,7 +86,7 @@ class Surrogate:
         space: Space,
         seed: int = 0,
         random: int = 1000,
-        moved: int = 200,
+        moved: int = 160,
         parents: int = 5,
         reach: tuple[float, float] = (0.6, 3.0),
         share: float = 0.4,
@@ -99,15 +94,25 @@ class Surrogate:
         daring: float = 1.0,
         chance: float = 0.02,
     ):
-        self.space, self.random, self.moved, self.parents = space, random, moved, parents
+        self.space, self.seed, self.random, self.moved, self.parents = space, seed, random, moved, parents
         self.blocks = ((SHAPE, reach[0], share), (NUMBERS, reach[1], 1 - share))
         self.noise, self.daring, self.chance = noise, daring, chance
         self.generator = np.random.default_rng(seed)
         self.memory = Memory(space, descriptors)
-        self.merits, self.judged = Merits(), np.zeros(0, int)  # of all told, strangers too; and their names
+        # An observation's name: the number of a code that was asked or told, or -1-k for the memory's k-th stranger.
+        self.merits, self.judged = Merits(), [0] * 0  # of all told; and their names
         self.believed: dict[int, float] = {}  # number of a code that is out -> what was predicted of it
+        self.observed: Observed | None = None
+        self.names: list[int] = []  # of what is observed, in order, of which ...
+        self.at_once = 0  # ... so many were taken together
+        self.counted = [0, 0]  # codes and strangers of the memory that were looked at for it
+        self.values = np.zeros(0)  # of the first observations, when their outcomes were last heeded
+        self.whitened = np.zeros(MOST_TOLD + ROOM)  # what follows for predictions; 0 for what came since
+        self.news = 0  # outcomes since
         self.pool: Pool | None = None
-        self.rows: dict[int, np.ndarray] = {}  # descriptors of observations, kept from pool to pool
+        self.asked = self.pools = 0  # proposals from this pool, and pools made
+        self.rows: dict[int, np.ndarray] = {}  # descriptors of observations
+        self.drawn: dict[int, Any] = {}  # random functions that come in with the pool of this number
 
     def ask(self) -> Expr | None:
         told = len(self.memory.results) + len(self.memory.strangers)
@@ -121,7 +126,11 @@ class Surrogate:
 
     def _most_promising(self) -> Code | None:
         """The new function of largest mean + daring·deviation; None if a new pool has nothing new."""
-        found = None if self.pool is None or self.pool.is_old else self._best_of(self.pool)
+        found = None
+        if self.pool is not None:
+            self._catch_up(self.pool)
+            if self.asked < AGE and not self.pool.process.is_full:
+                found = self._best_of(self.pool)
         if found is None:
             self.pool = self._new_pool()
             found = self._best_of(self.pool)
@@ -129,8 +138,10 @@ class Surrogate:
 
     def _best_of(self, pool: Pool) -> Code | None:
         """The best candidate that is still new; what is predicted of it is believed until it is told."""
-        self._observe(pool)
-        mean, deviation = pool.process.predict(self._values(pool.plan["observed"]))
+        process = pool.process
+        if self.news * HEEDED >= process.count:
+            self._heed()
+        mean, deviation = process.predict_whitened(self.whitened[: process.count])
         # rounded, so that functions of equal outputs are equal in whatever order sums were taken
         promise = np.round(mean + self.daring * deviation, 4)
         promise[pool.gone] = -np.inf
@@ -139,8 +150,8 @@ class Surrogate:
             if promise[place] == -np.inf:
                 break
             pool.gone[place], promise[place] = True, -np.inf
-            if pool.keys[place] not in self.memory.seen:
-                pool.plan["asked"] += 1
+            if self.memory.is_fresh(pool.codes[place]):
+                self.asked += 1
                 number = len(self.memory.codes)
                 self.believed[number], self.rows[number] = float(mean[place]), pool.views[place]
                 return pool.codes[place]
@@ -149,69 +160,80 @@ class Surrogate:
     # The pool
 
     def _new_pool(self) -> Pool:
-        memory, observed = self.memory, self._most_telling()
-        plan = {
-            "start": self.generator.bit_generator.state, "parents": memory.best(self.parents),
-            "codes": len(memory.codes), "strangers": len(memory.strangers), "fresh": len(memory.codes),
-            "observed": observed, "known": len(observed), "asked": 0,
-        }  # fmt: skip
-        return self._made_of(plan, self.generator)
-
-    def _made_of(self, plan: dict[str, Any], generator: np.random.Generator) -> Pool:
-        """The pool of a plan; every number in it comes out the same, bit by bit, however often it is made."""
-        codes = self._candidates(plan["parents"], generator)
-        codes = [codes[k] for k in self.memory.fresh(codes, before=plan["fresh"])]
+        """Of many candidates those that may be the most promising."""
+        if self.observed is None or self.observed.count > MOST_TOLD:
+            self.names = self._most_telling()
+            self.at_once, self.counted = len(self.names), [len(self.memory.codes), len(self.memory.strangers)]
+            self.observed = self._observed_at_once()
+            self.news = 1
+        if self.news:
+            self._heed()
         book = self.memory.book
-        views = book.seen(codes) if codes else np.zeros((0, WIDTH), np.float32)
-        pool = Pool(
-            plan, codes, [book.keys[row] for row in book.look(codes)], views,
-            {code: place for place, code in enumerate(codes)}, np.zeros(len(codes), bool),
-            Process(views, self.blocks, self.noise, plan["known"] + ROOM),
-        )  # fmt: skip
-        observed, known = plan["observed"], plan["known"]
-        pool.process.begin(self._described(observed[:known]))
-        for name in observed[known:]:
-            self._add(pool, name)
-        return pool
+        rows = self.memory.fresh_rows(self._candidates())
+        views = book.views[rows] if len(rows) and book.views is not None else np.zeros((0, WIDTH), np.float32)
+        bounds = self.observed.bounds(views, self.whitened[: len(self.names)], self.daring)
+        kept = np.argsort(-np.round(bounds, 4), kind="stable")
+        if len(self.names) >= FEW:  # of few outcomes each one changes what promises most
+            kept = kept[:FINALISTS]
+        self.asked, self.pools = 0, self.pools + 1
+        return self._pool_of([book.codes[row] for row in rows[kept].tolist()], views[kept])
+
+    def _pool_of(self, codes: list[Code], views: np.ndarray) -> Pool:
+        assert self.observed is not None, "candidates before observations"
+        process = Process(views, self.blocks, self.noise, self.observed.room, self.observed)
+        places = {code: place for place, code in enumerate(codes)}
+        return Pool(process.count, codes, views, places, np.zeros(len(codes), bool), process)
+
+    def _candidates(self) -> np.ndarray:
+        """Rows in the book of random functions, and of moves from the best."""
+        book = self.memory.book
+        draws = 1 if book.is_whole else DRAWS
+        turns = range(self.pools, self.pools + draws)
+        for turn in turns:
+            if turn not in self.drawn:
+                self.drawn[turn] = book.draw(self.random // draws, np.random.default_rng([self.seed, turn]))
+        self.drawn = {turn: self.drawn[turn] for turn in turns}
+        codes: list[Code] = []
+        best = [self.memory.codes[number] for number in self.memory.best(self.parents)]
+        if best:
+            places = np.arange(self.moved)
+            first, second = places % len(best), self.generator.integers(len(best), size=self.moved)
+            pairs = [best[k] for k in first[3::4]], [best[k] for k in second[3::4]]
+            moving = [best[k] for k in first]
+            moving[3::4] = cross_each(self.space, *pairs, self.generator)
+            codes = mutate_each(self.space, moving, self.generator)
+        if book.is_whole:
+            return np.concatenate([np.array(book.look(codes), int), *self.drawn.values()])
+        return np.array(book.look([*codes, *(code for drawn in self.drawn.values() for code in drawn)]), int)
+
+    # Observations
+
+    def _catch_up(self, pool: Pool) -> None:
+        """Observe what was asked or told since, as far as there is room."""
+        codes, strangers = range(len(self.memory.codes)), range(len(self.memory.strangers))
+        for name in (*codes[self.counted[0] :], *(-1 - k for k in strangers[self.counted[1] :])):
+            if not pool.process.is_full:
+                self.names.append(name)
+                self.whitened[len(self.names) - 1] = 0  # as if it had come to what was predicted
+                self.counted[name < 0] += 1
+                self._add(pool, name)
 
     def _add(self, pool: Pool, name: int) -> None:
         place = None if name < 0 else pool.places.get(self.memory.codes[name])
         pool.process.add(self._described([name])[0] if place is None else pool.views[place], place)
 
-    def _candidates(self, parents: Sequence[int], generator: np.random.Generator) -> list[Code]:
-        codes = draw(self.space, self.random, generator)
-        best = [self.memory.codes[number] for number in parents]
-        if best:
-            turns = np.arange(self.moved)
-            first, second = turns % len(best), generator.integers(len(best), size=self.moved)
-            crossed = cross_each(self.space, [best[k] for k in first[3::4]], [best[k] for k in second[3::4]], generator)
-            moving = [best[k] for k in first]
-            moving[3::4] = crossed
-            codes += mutate_each(self.space, moving, generator)
-        return codes
-
-    # Observations
-
-    def _observe(self, pool: Pool) -> None:
-        """Bring the pool's process up to date: with what was told since, and with what is out."""
-        plan, memory = pool.plan, self.memory
-        later = [
-            *range(plan["codes"], len(memory.codes)),
-            *(-1 - k for k in range(plan["strangers"], len(memory.strangers))),
-        ]
-        for name in later:
-            if not pool.process.is_full:
-                self._add(pool, name)
-                plan["observed"].append(name)
-        plan["codes"], plan["strangers"] = len(memory.codes), len(memory.strangers)
+    def _observed_at_once(self) -> Observed:
+        found = Observed(self.blocks, self.noise, WIDTH, MOST_TOLD + ROOM)
+        found.begin(self._described(self.names[: self.at_once]))
+        return found
 
     def _most_telling(self) -> list[int]:
-        """All observations in order, or of too many the best and the latest; what is out is always among them."""
+        """All names in order, or of too many those of the best and the latest; what is out is among them."""
         names = [*(-1 - k for k in range(len(self.memory.strangers))), *range(len(self.memory.codes))]
         if len(names) <= MOST_TOLD:
             return names
-        order = np.argsort(-self.merits.values(), kind="stable")
-        kept = set(self.judged[order[: MOST_TOLD // 2]].tolist()) | set(names[-(MOST_TOLD // 2) :])
+        order = np.argsort(-self.merits.values(), kind="stable")[: MOST_TOLD // 2]
+        kept = {self.judged[k] for k in order.tolist()} | set(names[-(MOST_TOLD // 2) :])
         return [name for name in names if name in kept]
 
     def _described(self, names: Sequence[int]) -> np.ndarray:
@@ -224,53 +246,72 @@ class Surrogate:
                 self.rows[-1 - k] = row.astype(np.float32)
         return np.array([self.rows[name] for name in names], np.float32).reshape(len(names), WIDTH)
 
-    def _values(self, names: Sequence[int]) -> np.ndarray:
-        """Merits of observations as standard normal scores, (names,); of those that are out, what is believed."""
+    def _heed(self) -> None:
+        """Let predictions follow from all outcomes: merits as standard normal scores, what is out as believed."""
         merits = np.full(len(self.memory.codes) + len(self.memory.strangers), np.nan)
         merits[self.judged] = self.merits.values()  # strangers have negative names: they count from the end
-        known = merits[np.array(names, int)]
+        known = merits[self.names]
         told = np.flatnonzero(~np.isnan(known))
-        values = np.zeros(len(names))
-        if len(told) < len(names):
-            values = np.array([self.believed.get(name, 0.0) for name in names])
+        values = np.zeros(len(known))
+        if len(told) < len(known):
+            values = np.array([self.believed.get(name, 0.0) for name in self.names])
         values[told] = ndtri((rank(known[told]) * (len(told) - 1) + 0.5) / max(1, len(told)))
-        return values
+        self._value(values)
+        self.news = 0
+
+    def _value(self, values: np.ndarray) -> None:
+        assert self.observed is not None, "values of no observations"
+        self.values = values
+        self.whitened[:] = 0
+        self.whitened[: len(values)] = self.observed.whitened(values)
 
     def tell(self, expr: Expr, score: float, loss: float) -> None:
         memory, known = self.memory, len(self.memory.results)
         number = memory.tell(expr, score, loss)
+        self.news += 1
         if number is not None:
             self.believed.pop(number, None)
             if len(memory.results) == known:  # told again
                 self._judge_anew()
                 return
-        self.judged = np.append(self.judged, -len(memory.strangers) if number is None else number)
+        self.judged.append(-len(memory.strangers) if number is None else number)
         self.merits.add(float(score), float(loss))
 
     def _judge_anew(self) -> None:
         strangers = [(score, loss) for _, score, loss in self.memory.strangers]
         self.merits = Merits([*strangers, *self.memory.results.values()])
-        self.judged = np.array([*(-1 - k for k in range(len(strangers))), *self.memory.results], int)
+        self.judged = [*(-1 - k for k in range(len(strangers))), *self.memory.results]
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "memory": self.memory.state_dict(),
             "believed": [[number, value] for number, value in self.believed.items()],
-            "pool": None if self.pool is None else _copied(self.pool.plan),
+            "names": list(self.names), "at_once": self.at_once, "counted": list(self.counted),
+            "values": self.values.tolist(), "news": self.news, "asked": self.asked, "pools": self.pools,
+            "pool": None if self.pool is None else [str(self.space.index(code)) for code in self.pool.codes],
+            "known": None if self.pool is None else self.pool.known,
             "generator": self.generator.bit_generator.state,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.memory.load_state_dict(state["memory"])
         self._judge_anew()
-        self.rows, self.believed, self.pool = {}, dict(state["believed"]), None
+        self.rows, self.believed, self.drawn = {}, dict(state["believed"]), {}
+        self.names, self.at_once, self.counted = list(state["names"]), state["at_once"], list(state["counted"])
+        self.news, self.asked, self.pools = state["news"], state["asked"], state["pools"]
         self.generator.bit_generator.state = state["generator"]
+        self.observed = self.pool = None
         if state["pool"] is not None:
-            generator = np.random.default_rng(0)
-            generator.bit_generator.state = state["pool"]["start"]
             with one_thread():
-                self.pool = self._made_of(_copied(state["pool"]), generator)
+                self._restore([self.space.code(int(index)) for index in state["pool"]], state["known"])
+                self._value(np.array(state["values"]))
 
-
-def _copied(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, list) else value for key, value in plan.items()}
+    def _restore(self, codes: list[Code], known: int) -> None:
+        """Observations and pool by the same steps as before, so that every number comes out the same, bit by bit."""
+        self.observed = self._observed_at_once()
+        for row in self._described(self.names[self.at_once : known]):
+            self.observed.add(self.observed.kernel.right(row[None]))
+        views = self.memory.book.seen(codes) if codes else np.zeros((0, WIDTH), np.float32)
+        self.pool = self._pool_of(codes, views)
+        for name in self.names[known:]:
+            self._add(self.pool, name)

@@ -49,7 +49,9 @@ class Checkpoint:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise TrainingError(f"cannot make the folder {folder} for checkpoints: {error.strerror or error}.") from None
+            raise TrainingError(
+                f"cannot make the folder {folder} for checkpoints: {error.strerror or error}."
+            ) from None
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", str(identity["task"]))
         return cls(folder / f"{name}-{key}.checkpoint", identity, every)

@@ -34,11 +34,13 @@ from nonlin.train.outcome import Outcome, Status
 from nonlin.train.place import CPU, place
 from nonlin.train.plans import Plans, State, first_batch
 from nonlin.train.schedule import factor, total_steps
-from nonlin.train.score import decisions, evaluate, r_squared
+from nonlin.train.score import evaluate
+from nonlin.train.tally import Known, Tally
 from nonlin.zoo import Activation, activation
 
 LARGEST = 16  # children; more of them gain nothing, and leave the cache
 _CACHE = 2**21  # bytes: about what all children's outputs of one layer may take
+_KEPT = 30 * 2**20  # bytes, see `_keep_memory`
 
 
 @lru_cache(maxsize=16)
@@ -90,6 +92,16 @@ def _widest(task: Task) -> int:
         for handle in handles:
             handle.remove()
     return max(sizes, default=1)
+
+
+def _keep_memory() -> None:
+    """Have what is freed in a step kept for the next one.
+
+    glibc gives memory back to the system at once, and every 4 KB of it costs a page fault when it is next used; that
+    is several times what is computed in it. It does so for pieces above the largest that were ever freed, at most
+    32 MB. Elsewhere this does nothing: the memory is never touched.
+    """
+    torch.empty(_KEPT, dtype=torch.uint8)
 
 
 @dataclass
@@ -177,11 +189,14 @@ class Cohort:
         final: bool,
     ):
         begun = time.perf_counter()
+        _keep_memory()
         self.task, self.seed, self.final = task, seed, final
         self.alive = sorted(children, key=lambda one: sort_key(one.function))
         self.plans = plans_for(task, per, protocol, max(1, *(len(one.act.parameters) for one in children)))
         models = self._models(normalise, per, protocol)
         self._stack(models)
+        fits = max(1, _CACHE // (_widest(task) * max(1, len(self.alive))))  # batches
+        self.rows_at_once = fits * task.budget.batch_size  # in evaluation
         self._share(time.perf_counter() - begun, self.alive)
 
     # Setting up
@@ -308,15 +323,19 @@ class Cohort:
         """Each child's loss and score on a part of the data."""
         if not self.alive:
             return []
-        outputs, size = [], self.task.budget.evaluation_batch
-        for part in x.split(size):
-            plan = self.plans.evaluation(part, self.state.shared)
-            plan.bind(self.functions)
-            (output,) = plan.run(self.state.parameters, self.state.buffers, part)
-            assert output is not None
-            outputs.append(output)
+        size = self.task.budget.evaluation_batch
+        outputs = [
+            torch.cat([self._output(part) for part in rows.split(self.rows_at_once)], dim=1) for rows in x.split(size)
+        ]
         nothing = torch.empty(len(y), 0)  # the outputs are there already
-        return [evaluate(_Known(one[k] for one in outputs), nothing, y, CPU, size) for k in range(len(self.alive))]
+        return [evaluate(Known(one[k] for one in outputs), nothing, y, CPU, size) for k in range(len(self.alive))]
+
+    def _output(self, x: Any) -> Tensor:
+        plan = self.plans.evaluation(x, self.state.shared)
+        plan.bind(self.functions)
+        (output,) = plan.run(self.state.parameters, self.state.buffers, x)
+        assert output is not None
+        return output
 
     # Leaving
 
@@ -356,45 +375,3 @@ class Cohort:
     def _share(self, seconds: float, children: Sequence[Child]) -> None:
         for child in children:
             child.outcome.seconds += seconds / len(children)
-
-
-class _Known(nn.Module):
-    """A model whose outputs, batch after batch, are known."""
-
-    def __init__(self, outputs: Iterator[Tensor]):
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, _: Tensor) -> Tensor:
-        return next(self.outputs)
-
-
-class Tally:
-    """Losses and right decisions of an epoch's batches, for each child."""
-
-    def __init__(self, count: int, targets: Tensor):
-        self.targets, self.weight, self.decisions = targets, 0.0, 0
-        self.total = torch.zeros(count)
-        self.right = torch.zeros(count, dtype=torch.int64)
-
-    def add(self, loss: Tensor, output: Tensor, target: Tensor, weight: float) -> None:
-        """loss (K,), output (K, rows, ...) and target (rows, ...) of one batch; `weight` is what its mean counts."""
-        self.total += loss * weight
-        self.weight += weight
-        if target.is_floating_point():
-            return
-        last = target.dim() > 1 and output.shape[1:-1] == target.shape
-        right = output.argmax(dim=-1 if last else 2) == target  # no class is what does not count
-        self.right += right.flatten(1).sum(dim=1)
-        self.decisions += decisions(target)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        self.total, self.right = self.total[rows], self.right[rows]
-
-    def losses(self) -> list[float]:
-        return [total / self.weight for total in self.total.tolist()]
-
-    def scores(self) -> list[float]:
-        if self.targets.is_floating_point():
-            return [r_squared(loss, self.targets) for loss in self.losses()]
-        return [right / self.decisions for right in self.right.tolist()]

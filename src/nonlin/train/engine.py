@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
+from statistics import median
 
 import numpy as np
 import torch
@@ -17,12 +19,17 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nonlin import native
+from nonlin.errors import NonlinError
+from nonlin.native.engine import CURVES, check
 from nonlin.native.module import ActivationModule, Per
+from nonlin.native.training import Trained, Training
+from nonlin.nn.gains import gain
 from nonlin.tasks import Factory, Task
 from nonlin.train.fit import first_batch_bytes, fit, trained_parameters
 from nonlin.train.initial import Protocol, check_protocol, initial_model
 from nonlin.train.outcome import Outcome, Status
 from nonlin.train.place import CPU, place
+from nonlin.train.probing import common_model
 from nonlin.train.score import evaluate, r_squared
 from nonlin.zoo import Activation, activation
 
@@ -116,6 +123,9 @@ def fit_in_core(
     """
     check_protocol(protocol)
     begin = time.perf_counter()
+    shared = None if final else training(task, seed, normalise=normalise, per=per, protocol=protocol)
+    if shared and (trained := shared.train(act.expr, act.parameters, rungs)):
+        return outcome_of(trained, task)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would prepare every kind of device, for 1 ms
         model = initial_model(task, act, per, normalise, protocol)
@@ -124,6 +134,56 @@ def fit_in_core(
         return fit(task, act, seed, normalise=normalise, per=per, rungs=rungs, protocol=protocol, final=final)
     outcome.seconds = time.perf_counter() - begin
     return outcome
+
+
+@lru_cache(maxsize=8)
+def training(
+    task: Task, seed: int = 0, *, normalise: bool = True, per: Per = "channel", protocol: Protocol = "common"
+) -> Training | None:
+    """What all children of `fit_in_core` with these arguments share; None where the core cannot train the task, or
+    where the model's other weights may depend on the activation."""
+    model = None if obstacle(task) else common_model(task, seed, per, protocol)
+    widths = None if model is None else _widths(model)
+    if widths is None:
+        return None
+    assert isinstance(model, nn.Sequential)
+    layout = _per(model, widths)
+    reference = None
+    if normalise and protocol == "common":
+        with suppress(NonlinError):
+            reference = gain(activation(task.designed_for))
+    data, order = _data(task), _order(len(task.load().train[0]), task.budget.epochs, seed)
+    network = _network(task, widths, layout or "tensor")
+    check(network, data, task.budget.batch_size, order)
+    return Training(
+        network,
+        layout,
+        tuple(_linear_layers(model)),
+        reference,
+        data,
+        order,
+        task.budget.batch_size,
+        task.budget.learning_rate,
+    )
+
+
+def _linear_layers(model: nn.Module) -> list[np.ndarray]:
+    """Of each linear layer its weight and bias, flat."""
+    return [
+        parameters_to_vector(part.parameters()).detach().numpy() for part in model.modules() if type(part) is nn.Linear
+    ]
+
+
+def _network(task: Task, widths: tuple[int, ...], layout: Per) -> native.Network:
+    budget = task.budget
+    return native.Network(
+        widths,
+        per=layout,
+        loss="mse" if task.load().classes is None else "cross-entropy",
+        optimiser=budget.optimizer,  # type: ignore[arg-type]  # RMSprop is an obstacle
+        momentum=0.9 if budget.optimizer == "sgd" else 0.0,
+        clip=budget.clip_norm or 0.0,
+    )
 
 
 def train_model_in_core(
@@ -149,21 +209,15 @@ def train_model_in_core(
     if obstacle(task) or widths is None or layout is None or not function.supported:
         return None
     budget = task.budget
-    network = native.Network(
-        widths,
-        per=layout,
-        loss="mse" if task.load().classes is None else "cross-entropy",
-        optimiser=budget.optimizer,  # type: ignore[arg-type]  # RMSprop is an obstacle
-        momentum=0.9 if budget.optimizer == "sgd" else 0.0,
-        clip=budget.clip_norm or 0.0,
-    )
+    network = _network(task, widths, layout)
     memory = first_batch_bytes(model, task, seed) if final else None
     weights = parameters_to_vector(model.parameters()).detach().numpy()
     vector_to_parameters(torch.from_numpy(weights), model.parameters())  # views: the model shares the core's weights
     order = _order(len(task.load().train[0]), budget.epochs, seed)
     child = native.Child(function, weights, order, budget.learning_rate)
     stopped = _train(network, child, _data(task), budget.batch_size, rungs or {}, enough)
-    outcome = _outcome(child, task, stopped)
+    status: Status = "stopped" if stopped else "ok" if child.status == "running" else "diverged"
+    outcome = _outcome(status, np.stack([getattr(child, name) for name in CURVES]), task)
     outcome.parameters, outcome.saved_bytes = trained_parameters(model), memory
     if final and outcome.status == "ok":
         outcome.test_loss, outcome.test_score = evaluate(model, *task.load().test)
@@ -193,21 +247,32 @@ def _train(
     return False
 
 
-def _outcome(child: native.Child, task: Task, stopped: bool) -> Outcome:
+def outcome_of(trained: Trained, task: Task) -> Outcome:
+    """The outcome of a child of a `Training` of this task."""
+    outcome = _outcome(trained.status, trained.curves, task)
+    outcome.parameters, outcome.seconds = trained.parameters, trained.seconds
+    return outcome
+
+
+def _outcome(status: Status, curves: np.ndarray, task: Task) -> Outcome:
     """The curves of the epochs that were completed with finite losses."""
-    finite = np.isfinite(child.train_loss) & np.isfinite(child.valid_loss)
+    train_loss, train_score, seconds, loss, score = curves  # as CURVES has them
+    finite = np.isfinite(train_loss) & np.isfinite(loss)
     done = len(finite) if finite.all() else int(np.argmin(finite))
-    train_score, score = child.train_accuracy, child.valid_accuracy
-    if task.load().classes is None:
-        train_score = r_squared(child.train_loss, task.load().train[1])
-        score = r_squared(child.valid_loss, task.load().validation[1])
-    status: Status = "stopped" if stopped else "ok" if child.status == "running" else "diverged"
-    curves = {
-        "train_loss": child.train_loss[:done].tolist(),
+    if _classes(task) is None:
+        train_score = r_squared(train_loss, task.load().train[1])
+        score = r_squared(loss, task.load().validation[1])
+    found = {
+        "train_loss": train_loss[:done].tolist(),
         "train_score": train_score[:done].tolist(),
-        "loss": child.valid_loss[:done].tolist(),
+        "loss": loss[:done].tolist(),
         "score": score[:done].tolist(),
     }
-    last = (float(score[done - 1]), float(child.valid_loss[done - 1])) if done else (math.nan, math.nan)
-    seconds = float(np.median(child.train_seconds[:done])) if done else math.nan
-    return Outcome(status, *last, epochs=done, curves=curves, seconds_per_epoch=seconds)
+    last = (float(score[done - 1]), float(loss[done - 1])) if done else (math.nan, math.nan)
+    per_epoch = median(seconds[:done].tolist()) if done else math.nan
+    return Outcome(status, *last, epochs=done, curves=found, seconds_per_epoch=per_epoch)
+
+
+@lru_cache(maxsize=8)
+def _classes(task: Task) -> int | None:
+    return task.load().classes

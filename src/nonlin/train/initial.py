@@ -25,7 +25,9 @@ def check_protocol(protocol: str) -> None:
         )
 
 
-def initial_model(task: Task, act: Activation, per: Per, normalise: bool, protocol: Protocol) -> nn.Module:
+def initial_model(
+    task: Task, act: Activation, per: Per, normalise: bool, protocol: Protocol, factory: Factory | None = None
+) -> nn.Module:
     """`task`'s model with one activation; its weights are drawn with torch's global random numbers.
 
     Parameters
@@ -33,8 +35,9 @@ def initial_model(task: Task, act: Activation, per: Per, normalise: bool, protoc
     normalise : scale the initial weights by the function's own gain
     protocol : "common", or "selu": weights from N(0, 1/fan_in), no gain, alpha dropout in place of dropout
         (see `nonlin.nn.self_normalising`)
+    factory : what the task's `build` is given; an ordinary one of the activation unless it is given
     """
-    model = task.model(Factory(act, per))
+    model = task.model(factory or Factory(act, per))
     if protocol == "selu":
         alpha_dropout(model)
         return lecun_normal_(model)

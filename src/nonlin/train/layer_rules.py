@@ -11,6 +11,7 @@ from torch import Tensor
 from nonlin.native import stacked
 from nonlin.train.loss_rules import FUSED, native
 from nonlin.train.rules import PLAIN, Function, Operation, Rule
+from nonlin.train.slot_rules import SLOTS, stays_inside
 
 
 def _mm(o: Operation) -> Function:
@@ -35,9 +36,10 @@ def _convolve(o: Operation) -> Function | None:
     layer = _convolution(o, 3)
     if layer is None or not all(o.differ[1:]) or len(o.shape(0)) != 4 or not layer.fits(o.shape(1)):
         return None
+    last = stays_inside(o.node)
     if len(o.tensors) == 2:
-        return lambda x, weight: layer.forward(x, weight, None)
-    return layer.forward
+        return lambda x, weight: layer.forward(x, weight, None, last)
+    return lambda x, weight, bias: layer.forward(x, weight, bias, last)
 
 
 def _convolve_backward(o: Operation) -> Function | None:
@@ -149,6 +151,7 @@ def _moved(codes: Tensor, count: int, length: int) -> Tensor:
 RULES: dict[str, Rule] = {
     **PLAIN,
     **FUSED,
+    **SLOTS,
     "aten.mm.default": _mm,
     "aten.addmm.default": _addmm,
     "aten.convolution.default": _convolve,

@@ -12,6 +12,7 @@ from nonlin.native import stacked_attention as core
 from nonlin.native.library import load
 from nonlin.train.rules import Function, Operation, Rule, folded
 from nonlin.train.simplify import decision_gradient
+from nonlin.train.slot_rules import stays_inside
 
 _FLOATS = (torch.float32, torch.float64)
 
@@ -124,12 +125,15 @@ def _pool_sizes(o: Operation) -> tuple[int, int] | None:
 
 def _pool(o: Operation) -> Function | None:
     sizes = _pool_sizes(o)
-    return _fold(o) if sizes is None else lambda x: core.pool(x, *sizes)
+    if sizes is None:
+        return _fold(o)
+    last = stays_inside(o.node)
+    return lambda x: core.pool(x, *sizes, last)
 
 
 def _pool_backward(o: Operation) -> Function | None:
     sizes = _pool_sizes(o)
-    return _fold(o) if sizes is None else lambda gradient, _: core.pool_backward(gradient, *sizes)
+    return _fold(o) if sizes is None else lambda gradient, x: core.pool_backward(gradient, *sizes, x)
 
 
 FUSED: dict[str, Rule] = {

@@ -127,6 +127,7 @@ def _operation(
             sites[key] = Site()
             made.sites.append(sites[key])
         operation.site = sites[key]
+        operation.site.differentiated |= operation.name == "nonlin.slot_backward.default"
     return operation
 
 

@@ -7,7 +7,6 @@ arguments: then torch's own batching rule does it. Layers with weights are in `n
 
 from __future__ import annotations
 
-import math
 import operator
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ class Site:
 
     activations: Activations | None = None
     kept: Tensor | None = None
+    differentiated: bool = False  # whether there is a backward pass
 
 
 # The result depends on the shape of the tensors alone, so that it is one for all children. Dropout's masks are among
@@ -314,51 +314,6 @@ def folded(*results: int) -> Rule:
     return rule
 
 
-def _slot_shape(o: Operation) -> tuple[int, int]:
-    """(channels, inner) of a slot's input."""
-    x, values = (o.shape(len(o.tensors) - 2), o.shape(len(o.tensors) - 1))
-    dim = o.args[-1]
-    assert isinstance(dim, int)
-    if values[-1] == 1 or not len(x):
-        return 1, 1
-    return values[-1], math.prod(x[dim % len(x) + 1 :])
-
-
-def _slot(o: Operation) -> Function:
-    (channels, inner), site, differ = _slot_shape(o), o.site, o.differ
-    assert site is not None
-
-    def run(x: Tensor, values: Tensor) -> Tensor:
-        assert site.activations is not None
-        x, values = _all_children(site, differ, x, values)
-        y, site.kept = site.activations.forward(x, values, channels, inner)
-        return y
-
-    return run
-
-
-def _slot_backward(o: Operation) -> Function:
-    (channels, inner), site, differ = _slot_shape(o), o.site, o.differ
-    assert site is not None
-
-    def run(gradient: Tensor, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        assert site.activations is not None
-        gradient, x, values = _all_children(site, differ, gradient, x, values)
-        kept, site.kept = site.kept, None
-        return site.activations.backward(gradient, x, values, channels, inner, kept)
-
-    return run
-
-
-def _all_children(site: Site, differ: list[bool], *tensors: Tensor) -> tuple[Tensor, ...]:
-    assert site.activations is not None
-    count = len(site.activations.functions)
-    return tuple(
-        t.contiguous() if differs else t.expand(count, *t.shape).contiguous()
-        for t, differs in zip(tensors, differ, strict=True)
-    )
-
-
 def _copy_into(o: Operation) -> Function | None:
     """A buffer's new value, as functionalised models end with."""
     return (lambda to, value: to.copy_(value)) if o.differ[0] else None
@@ -393,6 +348,4 @@ PLAIN: dict[str, Rule] = {
     "aten.stack.default": _stack,
     "aten._to_copy.default": lambda o: o.once,
     "aten.copy_.default": _copy_into,
-    "nonlin.slot.default": _slot,
-    "nonlin.slot_backward.default": _slot_backward,
 }

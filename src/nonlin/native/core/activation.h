@@ -58,7 +58,7 @@ class ActivationJob {
       NONLIN_INDEPENDENT
       for (int64_t i = 0; i < n; ++i) to[i] = g[i] * d[i];
     }
-    for (int p = 0; p < machine.parameters(); ++p) {
+    for (int p = 0; p < machine.parameters() && p + 1 < machine.outputs(); ++p) {  // a slope alone has no others
       const T* d = machine.output(1 + p);
       if (!per_channel) {
         sums_[p] += dot(g, d, n);
@@ -118,6 +118,7 @@ void activate_typed(const nl_activation_call& call) {
   if (!call.gradient || !call.gradient_parameters) return;
   for (int64_t k = 0; k < call.children; ++k) {
     T* to = static_cast<T*>(call.gradient_parameters[k]);
+    if (!to) continue;  // nobody asks
     for (int64_t j = 0; j < call.programs[k].parameters * width; ++j) {
       double total = 0;
       for (int64_t s = 0; s < context.stretches; ++s)

@@ -15,31 +15,6 @@ struct Block {
   bool varying;
 };
 
-// Vectors in memory.
-template <class T>
-struct Wide {
-  typedef typename Vector<T>::type type;
-  static constexpr int64_t lanes = Vector<T>::lanes;
-  static NONLIN_INLINE_MEMBER type load(const T* from) { return *reinterpret_cast<const type*>(from); }
-  static NONLIN_INLINE_MEMBER void store(T* to, type value) { *reinterpret_cast<type*>(to) = value; }
-  static NONLIN_INLINE_MEMBER type number(const T* from, int64_t i, bool varying) {
-    return varying ? load(from + i) : type{} + from[0];
-  }
-};
-
-// exp of a vector within -80 ... 0.
-NONLIN_INLINE Wide<float>::type bell_of(Wide<float>::type x) {
-  typedef uint32_t whole __attribute__((vector_size(NONLIN_VECTOR_BYTES)));
-  const Wide<float>::type shifted = x * float(LOG2_E) + ROUNDER_F, n = shifted - ROUNDER_F;
-  const Wide<float>::type r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  const whole power = ((whole)shifted - (bits(ROUNDER_F) - 127)) << 23;
-  return (exponential_kernel(r) + 1.0f) * (Wide<float>::type)power;
-}
-NONLIN_INLINE Wide<double>::type bell_of(Wide<double>::type x) {
-  for (int64_t i = 0; i < Wide<double>::lanes; ++i) x[i] = exponential(x[i]);
-  return x;
-}
-
 // The intercepts and slopes of a block's positions; each index is in 0 ... segments - 1.
 template <class T>
 NONLIN_INLINE void look_up(const T* lines, int64_t segments, const int32_t* index, T* intercepts, T* slopes) {
@@ -170,11 +145,9 @@ class HermiteStep {
       vector z[TOGETHER], bell[TOGETHER], sum[TOGETHER];
       NONLIN_UNROLL
       for (int v = 0; v < TOGETHER; ++v) {
-        const vector reach = vector{} + reach_;
         z[v] = (W::load(block.x + i + v * W::lanes) - mean_) * inverse_;
-        z[v] = z[v] > reach ? reach : z[v];
-        z[v] = z[v] < -reach ? -reach : z[v];
-        bell[v] = bell_of(z[v] * z[v] * T(-0.5));
+        z[v] = L::at_least(L::at_most(z[v], reach_), -reach_);
+        bell[v] = L::bell(z[v] * z[v] * T(-0.5));
       }
       if (!block.gradient) {
         horner(sum, z, block, i, 0, order_);
@@ -191,7 +164,7 @@ class HermiteStep {
         const int64_t at = i + v * W::lanes;
         const vector g = W::load(block.gradient + at), reach = vector{} + reach_;
         bell[v] *= g;
-        W::store(block.out + at, sum[v] * (z[v] >= reach ? vector{} : z[v] <= -reach ? vector{} : bell[v]));
+        W::store(block.out + at, sum[v] * (L::size_of(z[v]) >= reach ? vector{} : bell[v]));
       }
       if (block.sums) add_powers(block, i, bell, z);
     }
@@ -199,6 +172,7 @@ class HermiteStep {
 
  private:
   typedef Wide<T> W;
+  typedef Lanes<T> L;
   typedef typename W::type vector;
   static constexpr int64_t TOGETHER = 4;  // vectors at a time, so that one need not wait for the other
 

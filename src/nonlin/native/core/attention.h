@@ -292,8 +292,51 @@ void pool_planes(const nl_windows& c) {
   }
 }
 
+// The same with channels last in the tensor with windows: an image's means are computed as (height, width, channels).
+// Called with pieces of a pixel's channels: as(T*) is where they lie, a vector or a number.
+template <class T, class Piece>
+NONLIN_INLINE void pool_window(const nl_windows& c, T* large, T* small, T share, Piece as) {
+  const int64_t n = c.channels, row = c.width * n, tall = c.tall, wide = c.wide;
+  if (c.backward) {
+    const auto value = as(small) * share;
+    for (int64_t i = 0; i < tall; ++i)
+      for (int64_t j = 0; j < wide; ++j) as(large + i * row + j * n) = value;
+    return;
+  }
+  auto sum = as(large);
+  for (int64_t i = 0; i < tall; ++i)
+    for (int64_t j = i == 0; j < wide; ++j) sum += as(large + i * row + j * n);
+  as(small) = sum * share;
+}
+
+template <class T>
+void pool_pixels(const nl_windows& c) {
+  typedef typename Vector<T>::type vector;
+  const int64_t n = c.channels, out_width = c.width / c.wide, out_height = c.height / c.tall;
+  const int64_t area = c.height * c.width * n, means = out_height * out_width;
+  const T share = T(1) / T(c.tall * c.wide);
+  T* large = static_cast<T*>(c.backward ? c.to : const_cast<void*>(c.from));  // only what `to` is gets written
+  T* small = static_cast<T*>(c.backward ? const_cast<void*>(c.from) : c.to);
+  Memory memory;
+  T* turned = memory.take_unset<T>(means * n);
+  for (int64_t image = 0; image < c.planes / n; ++image, large += area, small += means * n) {
+    if (!c.small_last && c.backward) transpose(n, means, small, means, turned, n);
+    T* mean = c.small_last ? small : turned;
+    for (int64_t y = 0; y < out_height; ++y)
+      for (int64_t x = 0; x < out_width; ++x, mean += n) {
+        T* window = large + (y * c.tall * c.width + x * c.wide) * n;
+        int64_t k = 0;
+        for (; k + Vector<T>::lanes <= n; k += Vector<T>::lanes)
+          pool_window(c, window + k, mean + k, share, [](T* at) -> vector& { return *reinterpret_cast<vector*>(at); });
+        for (; k < n; ++k) pool_window(c, window + k, mean + k, share, [](T* at) -> T& { return *at; });
+      }
+    if (!c.small_last && !c.backward) transpose(means, n, turned, n, small, means);
+  }
+}
+
 template <class T>
 void pool_typed(const nl_windows& c) {
+  if (c.large_last) return pool_pixels<T>(c);
   c.wide == 2 ? pool_planes<T, 2>(c) : pool_planes<T, 0>(c);
 }
 

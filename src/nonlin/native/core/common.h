@@ -92,6 +92,7 @@ struct Core {
   void (*multiply)(const nl_product&);
   void (*table_step)(const nl_table_call&);
   void (*hermite_step)(const nl_hermite_call&);
+  void (*adapt)(const nl_adapted_call&);
   void (*normalise)(const nl_normalisation&);
   void (*convolve)(const nl_convolution&);
   void (*take_step)(const nl_step&);

@@ -150,6 +150,15 @@ int32_t nl_hermite_step(const nl_hermite_call* call) {
   return guarded([&] { chosen->hermite_step(*call); });
 }
 
+int32_t nl_adapt(const nl_adapted_call* call) {
+  if (call->rows < 0 || call->channels < 1 || call->inner < 0 || !call->mean || !call->deviation ||
+      (call->lines ? call->segments < 1 : call->order < 1) || call->samples < 0 ||
+      (call->samples && (!call->due || !call->sample || call->samples > call->rows * call->channels * call->inner)) ||
+      (call->base && (!well_formed(*call->base) || call->base->parameters || call->base->outputs < 2)))
+    return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->adapt(*call); });
+}
+
 int32_t nl_normalise(const nl_normalisation* call) {
   if (call->children < 0 || call->rows < 0 || call->width < 1) return NL_BAD_ARGUMENT;
   return guarded([&] { chosen->normalise(*call); });
@@ -186,7 +195,8 @@ int32_t nl_decide(const nl_decisions* call) {
 }
 
 int32_t nl_pool(const nl_windows* call) {
-  if (call->planes < 0 || call->tall < 1 || call->wide < 1 || call->height % call->tall || call->width % call->wide)
+  if (call->planes < 0 || call->tall < 1 || call->wide < 1 || call->height % call->tall || call->width % call->wide ||
+      ((call->large_last || call->small_last) && (call->channels < 1 || call->planes % call->channels)))
     return NL_BAD_ARGUMENT;
   return guarded([&] { chosen->pool(*call); });
 }

@@ -138,6 +138,28 @@ typedef struct {
 
 NL_EXPORT int32_t nl_hermite_step(const nl_hermite_call* call);
 
+// An activation f0 and its correction in one pass over x (rows, channels, inner): the value `out`, its derivative
+// `by_x`, and for a table the T(y) that it was made with, `by_rho`. All fields have 64 bits.
+typedef struct {
+  int64_t dtype, threads;
+  int64_t rows, channels, inner;
+  const nl_program* base;         // outputs: f0, df0/dx; no parameters. Null: x*Phi(x)
+  const void* x;
+  const float *mean, *deviation;  // of the outputs for a table, otherwise of x
+  const void* numbers;            // (channels): rho; or (order, channels): the coefficients
+  const void* lines;              // (2, segments) in deviations; null for Hermite terms
+  int64_t segments, order;
+  void *out, *by_x, *by_rho;      // like x
+  // Some elements, if *due: f0 of them for a table; otherwise they and then f0 of them. Number i is element i, or
+  // ((i + 1)*spread mod 2^31)*elements/2^31 where there are more than `samples`.
+  const uint8_t* due;
+  int64_t samples, spread;
+  float* sample;                  // (samples) or (2, samples)
+  double width, offset, reach;    // a position is y/(deviation*width) + offset - mean/(deviation*width)
+} nl_adapted_call;
+
+NL_EXPORT int32_t nl_adapt(const nl_adapted_call* call);
+
 // K normalisations over the last dimension of x (children, rows, width): (x - mean)/sqrt(variance + eps)*weight + bias.
 typedef struct {
   int32_t dtype, threads;
@@ -164,6 +186,7 @@ typedef struct {
   void* out;                  // (children, images, filters, out_height, out_width)
   const void* gradient;       // like out
   void *gradient_x, *gradient_weight, *gradient_bias;  // (children, ...) like x, weight and bias
+  int32_t x_last, out_last;  // whether channels come last: in x and its gradient; in out and its gradient
 } nl_convolution;
 
 NL_EXPORT int32_t nl_convolve(const nl_convolution* call);
@@ -221,6 +244,9 @@ typedef struct {
   int64_t planes, height, width, tall, wide;
   const void* from;
   void* to;
+  // Channels may come last: then `planes` are images*channels, and a tensor is (images, height, width, channels).
+  int64_t channels;
+  int32_t large_last, small_last;  // the one with windows; the one of their means
 } nl_windows;
 
 NL_EXPORT int32_t nl_pool(const nl_windows* call);

@@ -18,11 +18,15 @@ NONLIN_INLINE void fill(T* to, T value, int64_t n) {
 #include "machine.h"
 #include "activation.h"
 #include "multiply.h"
+#include "lanes.h"
 #include "adaptive.h"
+#include "adapted.h"
 #include "loss.h"
 #include "optimiser.h"
 #include "mlp.h"
 #include "stacked.h"
+#include "winograd.h"
+#include "convolution.h"
 #include "attention.h"
 // clang-format on
 

@@ -13,6 +13,6 @@
 
 namespace nonlin {
 const Core core_base = {"base",          base::activate,     base::train_mlp, base::multiply,
-                        base::table_step,  base::hermite_step, base::normalise, base::convolve,
+                        base::table_step,  base::hermite_step, base::adapt, base::normalise, base::convolve,
                         base::take_step,   base::attend,       base::decide,    base::pool};
 }

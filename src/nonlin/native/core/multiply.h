@@ -151,6 +151,22 @@ void multiply_matrices(int64_t rows, int64_t columns, int64_t inner, Left<T> a, 
   }
 }
 
+// c += a'*b, a being (inner, rows). `columns` is a multiple of the padding, and b's rows lie close together.
+template <class T>
+void add_product(int64_t rows, int64_t columns, int64_t inner, Left<T> a, const T* b, int64_t b_step, T* c,
+                 int64_t c_step) {
+  constexpr int64_t LANES = Vector<T>::lanes;
+  for (int64_t column = 0, width; column < columns; column += width) {
+    const bool two = columns - column >= 2 * LANES;
+    width = two ? 2 * LANES : LANES;
+    const Panel<T> panel = {inner, b + column, b_step, c + column, c_step, nullptr, 0, c + column, c_step};
+    if (two)
+      multiply_panel<T, 2, true>(rows, a, panel);
+    else
+      multiply_panel<T, 1, true>(rows, a, panel);
+  }
+}
+
 constexpr int64_t SIDE = 8;  // of the blocks in which matrices are transposed
 
 #if defined(__clang__)

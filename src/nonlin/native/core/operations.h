@@ -135,9 +135,29 @@ void operation_min(const Operands<T>& o) {
 
 // ---- powers -------------------------------------------------------------------------------------------
 
+// The small powers, with at most three roundings: within 3 units of the last place.
+template <class T>
+NONLIN_INLINE bool small_power(const Operands<T>& o) {
+  T* const out = o.out;
+  const T* const as = o.a;
+  const int64_t n = o.n;
+  switch (o.immediate) {
+    case 3:
+      NONLIN_INDEPENDENT
+      for (int64_t i = 0; i < n; ++i) out[i] = as[i] * as[i] * as[i];
+      return true;
+    case 4:
+      NONLIN_INDEPENDENT
+      for (int64_t i = 0; i < n; ++i) out[i] = (as[i] * as[i]) * (as[i] * as[i]);
+      return true;
+  }
+  return false;
+}
+
 // By squaring, in double, so that 64 factors cost no digits in float.
 template <class T>
 void operation_power_whole(const Operands<T>& o) {
+  if (small_power(o)) return;
   const uint32_t exponent = o.immediate < 0 ? 0u - uint32_t(o.immediate) : uint32_t(o.immediate);
   if (sizeof(T) == 8 && (exponent > 4 || o.immediate < -2)) {  // there, squaring would lose digits of a double
     for (int64_t i = 0; i < o.n; ++i) o.out[i] = power_general(o.a[i], T(o.immediate));
@@ -202,9 +222,35 @@ NONLIN_INLINE bool far_away(const double*, int64_t) { return false; }  // always
     NONLIN_INDEPENDENT                                                                  \
     for (int64_t i = 0; i < o.n; ++i) out[i] = near(as[i]);                             \
   }
-NONLIN_TRIGONOMETRIC(sin, sine, __builtin_sin)
-NONLIN_TRIGONOMETRIC(cos, cosine, __builtin_cos)
 NONLIN_TRIGONOMETRIC(tan, tangent, __builtin_tan)
+NONLIN_TRIGONOMETRIC(sin_far, sine, __builtin_sin)
+NONLIN_TRIGONOMETRIC(cos_far, cosine, __builtin_cos)
+
+// Whether all arguments are within the reach of `reduce_near`.
+NONLIN_INLINE bool all_near(const float* as, int64_t n) {
+  int beyond = 0;
+  for (int64_t i = 0; i < n; ++i) beyond |= absolute(as[i]) > TRIGONOMETRIC_NEAR;
+  return !beyond;
+}
+NONLIN_INLINE bool all_near(const double*, int64_t) { return false; }
+
+template <class T>
+void operation_sin(const Operands<T>& o) {
+  if (!all_near(o.a, o.n)) return operation_sin_far(o);
+  T* const out = o.out;
+  const T* const as = o.a;
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < o.n; ++i) out[i] = sine_near(as[i]);
+}
+
+template <class T>
+void operation_cos(const Operands<T>& o) {
+  if (!all_near(o.a, o.n)) return operation_cos_far(o);
+  T* const out = o.out;
+  const T* const as = o.a;
+  NONLIN_INDEPENDENT
+  for (int64_t i = 0; i < o.n; ++i) out[i] = cosine_near(as[i]);
+}
 
 NONLIN_INLINE void sine_and_cosine(double x, double& s, double& c) {
   s = __builtin_sin(x);
@@ -212,6 +258,16 @@ NONLIN_INLINE void sine_and_cosine(double x, double& s, double& c) {
 }
 
 NONLIN_INLINE void sin_cos_loop(float* sines, float* cosines, const float* as, int64_t n) {
+  if (all_near(as, n)) {
+    NONLIN_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) {
+      const ShortTurn t = reduce_near(as[i]);
+      const float s = sine_kernel_near(t.r), c = cosine_kernel_near(t.r);
+      sines[i] = turned_near(s, c, t.quadrant);
+      cosines[i] = turned_near(s, c, t.quadrant + 1);
+    }
+    return;
+  }
   NONLIN_INDEPENDENT
   for (int64_t i = 0; i < n; ++i) {
     const Turn t = reduce(as[i]);

@@ -152,6 +152,59 @@ NONLIN_INLINE float hyperbolic_tangent(float x, float e) {
 
 NONLIN_INLINE float log1p_of_decay(float e) { return logarithm_1p(e); }
 
+// sin and cos for |x| up to TRIGONOMETRIC_NEAR, where a fused reduction in three parts loses nothing: its first step
+// is exact. Coefficients after Cephes.
+#if NONLIN_FMA
+constexpr float TRIGONOMETRIC_NEAR = 8192.0f;
+#else
+constexpr float TRIGONOMETRIC_NEAR = -1.0f;  // nowhere
+#endif
+
+struct ShortTurn {
+  float r;            // in [-pi/4, pi/4]
+  uint32_t quadrant;  // x = r + quadrant*pi/2, modulo 4
+};
+
+NONLIN_INLINE ShortTurn reduce_near(float x) {
+  const float shifted = x * float(1.0 / HALF_PI) + ROUNDER_F, n = shifted - ROUNDER_F;
+  float r = __builtin_fmaf(n, -1.570796371e+00f, x);
+  r = __builtin_fmaf(n, 4.371138829e-08f, r);
+  r = __builtin_fmaf(n, 1.715124510e-15f, r);
+  return {r, bits(shifted)};
+}
+
+NONLIN_INLINE float sine_kernel_near(float r) {
+  const float z = r * r;
+  float p = -1.9515295891e-4f;
+  p = p * z + 8.3321608736e-3f;
+  p = p * z - 1.6666654611e-1f;
+  return r + r * z * p;
+}
+
+NONLIN_INLINE float cosine_kernel_near(float r) {
+  const float z = r * r;
+  float p = 2.443315711809948e-5f;
+  p = p * z - 1.388731625493765e-3f;
+  p = p * z + 4.166664568298827e-2f;
+  return (1.0f - 0.5f * z) + z * z * p;
+}
+
+NONLIN_INLINE float turned_near(float sine, float cosine, uint32_t quadrant) {
+  const float value = (quadrant & 1) ? cosine : sine;
+  return from_bits(bits(value) ^ ((quadrant & 2) << 30));
+}
+
+NONLIN_INLINE float sine_near(float x) {
+  const ShortTurn t = reduce_near(x);
+  return turned_near(sine_kernel_near(t.r), cosine_kernel_near(t.r), t.quadrant);
+}
+NONLIN_INLINE float cosine_near(float x) {
+  const ShortTurn t = reduce_near(x);
+  return turned_near(sine_kernel_near(t.r), cosine_kernel_near(t.r), t.quadrant + 1);
+}
+NONLIN_INLINE double sine_near(double x) { return __builtin_sin(x); }
+NONLIN_INLINE double cosine_near(double x) { return __builtin_cos(x); }
+
 NONLIN_INLINE float sine(float x) { return float(sin_wide(x)); }
 NONLIN_INLINE float cosine(float x) { return float(cos_wide(x)); }
 NONLIN_INLINE float tangent(float x) {
