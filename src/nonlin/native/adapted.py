@@ -84,7 +84,7 @@ def adapted_table_step(
     """
     constants = width, offset, 0.0
     value, by_x, by_rho, sample = _adapt(
-        x, base, rho, layout(x, rho), mean, deviation, lines, constants, due, samples, spread
+        x, base, rho, layout(x, rho.shape), mean, deviation, lines, constants, due, samples, spread
     )
     assert by_rho is not None
     return value, by_x, by_rho, sample
@@ -95,7 +95,7 @@ def adapted_hermite_step(
     samples: int, spread: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """f0 and the Hermite terms: (value, derivative by x, a sample of x and f0's values if due)."""
-    shape, constants = layout(x, coefficients[0]), (0.0, 0.0, reach)
+    shape, constants = layout(x, coefficients.shape[1:]), (0.0, 0.0, reach)
     value, by_x, _, sample = _adapt(
         x, base, coefficients, shape, mean, deviation, None, constants, due, samples, spread
     )

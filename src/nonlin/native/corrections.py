@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -63,11 +64,11 @@ def fits(y: Tensor, numbers: Tensor) -> bool:
     return not _exporting() if torch.compiler.is_compiling() else plain(y)
 
 
-def layout(y: Tensor, numbers: Tensor) -> tuple[int, int, int]:
-    """(rows, channels, inner) of y for `numbers` of shape () or (channels, 1, ...)."""
-    if numbers.dim() == 0:
+def layout(y: Tensor, numbers: Sequence[int]) -> tuple[int, int, int]:
+    """(rows, channels, inner) of y for numbers of this shape, () or (channels, 1, ...)."""
+    if not numbers:
         return 1, 1, y.numel()
-    first = y.dim() - numbers.dim()
+    first = y.dim() - len(numbers)
     return math.prod(y.shape[:first]), y.shape[first], math.prod(y.shape[first + 1 :])
 
 
@@ -88,7 +89,7 @@ def _table(y: Tensor, rho: Tensor, lines: Tensor, stretch: Tensor, shift: Tensor
     dtype = WIDE[y.dtype]
     alive = dense(y, dtype), dense(rho, dtype), dense(lines, dtype)
     call = CTable(
-        DTYPES[dtype], torch.get_num_threads(), *layout(y, rho), lines.shape[1], alive[2].data_ptr(),
+        DTYPES[dtype], torch.get_num_threads(), *layout(y, rho.shape), lines.shape[1], alive[2].data_ptr(),
         float(stretch), float(shift), alive[1].data_ptr(), alive[0].data_ptr(),
     )  # fmt: skip
     return call, alive
@@ -118,7 +119,7 @@ def _hermite(x: Tensor, mean: Tensor, deviation: Tensor, coefficients: Tensor, r
     dtype = WIDE[x.dtype]
     alive = dense(x, dtype), dense(coefficients, dtype)
     call = CHermite(
-        DTYPES[dtype], torch.get_num_threads(), *layout(x, coefficients[0]), len(coefficients), float(mean),
+        DTYPES[dtype], torch.get_num_threads(), *layout(x, coefficients.shape[1:]), len(coefficients), float(mean),
         float(deviation), reach, alive[1].data_ptr(), alive[0].data_ptr(),
     )  # fmt: skip
     return call, alive

@@ -152,7 +152,7 @@ class AdaptedHermite {
       for (int v = 0; v < TOGETHER; ++v) {
         z[v] = (W::load(block.x + i + v * W::lanes) - mean_) * inverse_;
         z[v] = L::at_least(L::at_most(z[v], reach_), -reach_);
-        bell[v] = L::bell(z[v] * z[v] * T(-0.5));
+        bell[v] = L::bell(z[v] * z[v]);
         sum[v] = W::number(block.numbers[order_ - 1], i + v * W::lanes, VARYING);
         slope[v] = vector{};
       }
@@ -166,9 +166,10 @@ class AdaptedHermite {
       NONLIN_UNROLL
       for (int v = 0; v < TOGETHER; ++v) {
         const int64_t at = i + v * W::lanes;
-        const vector reach = vector{} + reach_, inner = L::size_of(z[v]) >= reach ? vector{} : bell[v];
-        W::store(block.out + at, sum[v] * (bell[v] * deviation_) + W::load(block.base + at));
-        W::store(block.by_x + at, (slope[v] - z[v] * sum[v]) * inner + W::load(block.slope + at));
+        const vector reach = vector{} + reach_, term = sum[v] * bell[v], base_slope = W::load(block.slope + at);
+        W::store(block.out + at, term * deviation_ + W::load(block.base + at));
+        const vector by_x = slope[v] * bell[v] - z[v] * term + base_slope;
+        W::store(block.by_x + at, L::size_of(z[v]) >= reach ? base_slope : by_x);
       }
     }
   }

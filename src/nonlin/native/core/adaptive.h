@@ -147,7 +147,7 @@ class HermiteStep {
       for (int v = 0; v < TOGETHER; ++v) {
         z[v] = (W::load(block.x + i + v * W::lanes) - mean_) * inverse_;
         z[v] = L::at_least(L::at_most(z[v], reach_), -reach_);
-        bell[v] = L::bell(z[v] * z[v] * T(-0.5));
+        bell[v] = L::bell(z[v] * z[v]);
       }
       if (!block.gradient) {
         horner(sum, z, block, i, 0, order_);

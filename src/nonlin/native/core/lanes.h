@@ -11,21 +11,22 @@ struct Wide {
   }
 };
 
-// exp of a vector within -80 ... 0.
-NONLIN_INLINE Wide<float>::type bell_of(Wide<float>::type x) {
+// exp(-square/2), for a square up to 160.
+NONLIN_INLINE Wide<float>::type bell_of(Wide<float>::type square) {
+  const Wide<float>::type x = square * -0.5f;
   typedef uint32_t whole __attribute__((vector_size(NONLIN_VECTOR_BYTES)));
   const Wide<float>::type shifted = x * float(LOG2_E) + ROUNDER_F, n = shifted - ROUNDER_F;
   const Wide<float>::type r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   const whole power = ((whole)shifted - (bits(ROUNDER_F) - 127)) << 23;
   return (exponential_kernel(r) + 1.0f) * (Wide<float>::type)power;
 }
-NONLIN_INLINE Wide<double>::type bell_of(Wide<double>::type x) {
-  for (int64_t i = 0; i < Wide<double>::lanes; ++i) x[i] = exponential(x[i]);
-  return x;
+NONLIN_INLINE Wide<double>::type bell_of(Wide<double>::type square) {
+  for (int64_t i = 0; i < Wide<double>::lanes; ++i) square[i] = exponential(square[i] * -0.5);
+  return square;
 }
 
 // Elementwise, on a vector. Held to at least or at most a number, NaN stays; one_over is within two units in the last
-// place; bell is exp within -80 ... 0.
+// place; bell is exp(-square/2), for a square up to 160.
 template <class T>
 struct Lanes {
   typedef typename Wide<T>::type vector;
@@ -33,7 +34,7 @@ struct Lanes {
   static NONLIN_INLINE_MEMBER vector at_most(vector x, T high) { return x > high ? vector{} + high : x; }
   static NONLIN_INLINE_MEMBER vector size_of(vector x) { return x < T(0) ? -x : x; }
   static NONLIN_INLINE_MEMBER vector one_over(vector x) { return T(1) / x; }
-  static NONLIN_INLINE_MEMBER vector bell(vector x) { return bell_of(x); }
+  static NONLIN_INLINE_MEMBER vector bell(vector square) { return bell_of(square); }
 };
 
 #if NONLIN_VECTOR_BYTES == 64
@@ -51,16 +52,16 @@ struct Lanes<float> {
     const vector r = (vector)_mm512_rcp14_ps((__m512)x);
     return r + r * (1.0f - x * r);
   }
-  static NONLIN_INLINE_MEMBER vector bell(vector x) {
-    const __m512 log2_e = _mm512_set1_ps(float(LOG2_E));
-    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps((__m512)x, log2_e), _MM_FROUND_TO_NEAREST_INT);
-    const vector r = (vector)_mm512_fmsub_ps((__m512)x, log2_e, n);
-    vector p = vector{} + 1.535336063e-04f;
-    p = p * r + 1.339887487e-03f;
-    p = p * r + 9.618437366e-03f;
-    p = p * r + 5.550332470e-02f;
-    p = p * r + 2.402264791e-01f;
-    p = p * r + 6.931472029e-01f;
+  // The fractional part's power of 2 within 1.5 units in the last place: a polynomial of least relative error.
+  static NONLIN_INLINE_MEMBER vector bell(vector square) {
+    const vector power = square * float(-0.5 * LOG2_E);
+    const __m512 n = _mm512_roundscale_ps((__m512)power, _MM_FROUND_TO_NEAREST_INT);
+    const vector r = power - (vector)n;
+    vector p = vector{} + 1.326472604e-03f;
+    p = p * r + 9.671512722e-03f;
+    p = p * r + 5.550733747e-02f;
+    p = p * r + 2.402224208e-01f;
+    p = p * r + 6.931469776e-01f;
     p = p * r + 1.0f;
     return (vector)_mm512_scalef_ps((__m512)p, n);
   }
@@ -73,7 +74,7 @@ NONLIN_INLINE void gelu_of(Wide<float>::type x, Wide<float>::type& value, Wide<f
   typedef Wide<float>::type vector;
   const vector above = L::at_least(x, -12.6f), inside = L::at_most(above, 12.6f);
   const vector square = inside * inside;
-  const vector g = L::bell(square * -0.5f);
+  const vector g = L::bell(square);
   const vector t = L::one_over(L::size_of(inside) * 0.35f + 1.0f);
   vector p = vector{} - 2.907062243e-02f;
   p = p * t + 1.435978942e-01f;
