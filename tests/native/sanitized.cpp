@@ -200,6 +200,19 @@ void corrections(int32_t dtype) {
                                        x.data(), g ? nullptr : y.data(), g, out.data(), to};
       check(nl_hermite_step(&hermite), "nl_hermite_step");
     }
+    const Program base(0, 2);
+    const float mean = 0.2f, deviation = 1.1f;
+    const uint8_t due = uint8_t(below(2));
+    const int64_t samples = below(2) ? below(count + 1) : 0;
+    std::vector<T> by_x(size_t(count), T(0)), by_rho(size_t(count), T(0));
+    std::vector<float> sample(size_t(2 * samples));
+    for (const bool table : {false, true}) {
+      const nl_adapted_call call = {dtype, threads, rows, channels, inner, below(2) ? &base.c : nullptr, x.data(),
+                                    &mean, &deviation, numbers.data(), table ? lines.data() : nullptr, segments, order,
+                                    out.data(), by_x.data(), table ? by_rho.data() : nullptr, &due, samples,
+                                    1327217885, sample.data(), 0.08, 64.5, 6.0};
+      check(nl_adapt(&call), "nl_adapt");
+    }
   }
 }
 
