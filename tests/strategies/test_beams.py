@@ -16,6 +16,7 @@ def made(where):
     controller.weights *= 6  # away from uniform
     judged = controller.judge(controller.layout([where.code(k) for k in range(where.size)]))
     chance = np.exp(judged.logs.sum(axis=1).astype(float))
+    assert chance.sum() == pytest.approx(1, abs=1e-4)
     return controller, chance / chance.sum()
 
 

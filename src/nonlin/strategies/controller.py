@@ -160,36 +160,6 @@ class Controller:
             at += count
         return parts
 
-    def sample(self, count: int, generator: np.random.Generator) -> list[Code]:
-        """`count` codes drawn from the policy."""
-        several, longest = len(self.lengths) > 1, self.kinds.shape[1]
-        luck = generator.random((longest, count))
-        chosen = np.empty((longest, count), int)
-        # one row until the first choice, since up to there all codes are alike
-        state = np.zeros((1, self.hidden), self.weights.dtype)
-        given, shapes = np.full(1, self.tokens), np.zeros(1, int)
-        embed, output, bias = self.shared()
-        table = self.inputs(embed)
-        for number in range(longest):
-            kinds = self.kinds[shapes, number]
-            state = self.step(table[given], state)[0]
-            # where all codes have the same choices the others need not be barred
-            mine = self.span(int(kinds[0])) if (kinds == kinds[0]).all() else slice(None)
-            raw = state @ output[mine].T + bias[mine]
-            raw += self.barred[kinds, mine]
-            raw -= raw.max(axis=1, keepdims=True)
-            totals = np.exp(raw).cumsum(axis=1, dtype=np.float64)
-            drawn = (totals < luck[number, :, None] * totals[:, -1:]).sum(axis=1)
-            drawn -= 0 if mine.start is not None else self.starts[kinds]
-            chosen[number] = np.clip(drawn, 0, self.widths[kinds] - 1)
-            given = chosen[number] + self.starts[kinds]
-            if several and not number:
-                shapes = chosen[0]
-        codes = map(tuple, chosen.T.tolist())
-        if not several:
-            return list(codes)
-        return [code[:length] for code, length in zip(codes, self.lengths[shapes].tolist(), strict=True)]
-
     def span(self, kind: int) -> slice:
         """The tokens of a kind."""
         return slice(int(self.starts[kind]), int(self.starts[kind] + self.widths[kind]))
