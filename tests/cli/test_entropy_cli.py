@@ -33,6 +33,12 @@ def test_derive_without_inverse(run, formula):
     assert "misfit" in out
 
 
+def test_derive_says_what_the_sign_and_a_large_eps_do(run):
+    assert "A positive eps raises the entropy" in run("derive", "relu")[1]
+    assert "(proved) for eps=0.01" in run("derive", "relu")[1]
+    assert "eps=5 lies outside: g has no inverse" in run("derive", "relu", "--eps", "5")[1]
+
+
 def test_derive_shows_latex_and_other_densities(run):
     out = run("derive", "relu", "--latex")[1]
     assert r"$\eta(x) = x \, e^{-0.5" in out
@@ -82,6 +88,7 @@ def test_derive_draws(run, tmp_path):
         (("worst", "--fixed", "mean"), "'variance'"),
         (("worst", "--samples", "none.npy"), "cannot read samples"),
         (("worst", "--samples", "none.npy", "--loc", "1"), "leave out --loc"),
+        (("derive", "relu", "--samples", "none.npy", "--density", "normal"), "leave out --density"),
     ],
 )
 def test_bad_input(run, arguments, message):
@@ -98,6 +105,8 @@ def test_bad_input(run, arguments, message):
         (np.array([1 + 2j, 3]), "complex128"),
         (np.array([], dtype=float), "the samples are empty"),
         (b"hello", "holds something else than numbers"),
+        (b"", "the file is empty"),
+        (np.array([1e300, 0.0, 1.0]), "the samples reach 1e+300"),
     ],
 )
 def test_samples_that_are_none(run, tmp_path, content, message):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from nonlin.entropy import Density
 
 _DENSITY = typer.Option(
-    "normal", help="Density of the pre-activation: normal, logistic, laplace, uniform, student_t, gumbel, cauchy."
+    None,
+    help="Density of the pre-activation, normal by default; or logistic, laplace, uniform, student_t, gumbel, cauchy.",
 )
 _LOC = typer.Option(None, help="Its location.")
 _SCALE = typer.Option(None, help="Its scale.")
@@ -77,6 +78,9 @@ def derive(
         shown.add_row(escape(label), _nats(values["H"]), _nats(values["J"]))
     out.print()
     out.print(shown)
+    change = figures["after"]["J"] - figures["before"]["J"]
+    if change * found.eps > 0:
+        out.print("A positive eps raises the entropy and a negative one lowers it; training chooses.")
     if output is not None:
         out.print(f"picture: {output}", soft_wrap=True)
 
@@ -126,13 +130,17 @@ def _nats(value: float) -> str:
     return f"{round(value, 6) + 0.0:.6f}"  # no -0.000000
 
 
-def _source(name: str, loc: float | None, scale: float | None, df: float | None, samples: Path | None) -> Density:
+def _source(
+    name: str | None, loc: float | None, scale: float | None, df: float | None, samples: Path | None
+) -> Density:
     """The density that the options describe."""
     from nonlin.entropy import density
 
     given = {key: value for key, value in (("loc", loc), ("scale", scale), ("df", df)) if value is not None}
     if samples is None:
-        return density(name, **given)
+        return density("normal" if name is None else name, **given)
+    if name is not None:
+        given["density"] = name  # type: ignore[assignment]
     if given:
         raise NonlinError(f"--samples stands for itself; leave out --{next(iter(given))}.")
     return density(_read(samples))
@@ -151,6 +159,8 @@ def _read(path: Path):
                 values = np.loadtxt(path, ndmin=1)
     except OSError as error:
         raise DensityError(f"cannot read samples from {path}: {error.strerror or error}. {remedy}") from None
+    except EOFError:
+        raise DensityError(f"cannot read samples from {path}: the file is empty. {remedy}") from None
     except ValueError:
         raise DensityError(f"cannot read samples from {path}: it holds something else than numbers. {remedy}") from None
     if values.dtype.kind not in "biuf":

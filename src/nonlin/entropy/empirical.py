@@ -24,12 +24,13 @@ Array = npt.NDArray[np.float64]
 _REACH = 9.0  # in bandwidths: a Gaussian's share beyond it is below 1e-18
 _FINENESS = 4  # bins per bandwidth
 _MOST_BINS = 1 << 17
+_LARGEST = 1e100
 
 
 def as_samples(samples: Any) -> Array:
     """Samples as a flat float64 array.
 
-    Raises DensityError for none, for NaN or infinite values, and where all are equal.
+    Raises DensityError for none, for NaN, infinite or huge values, and where all are equal.
     """
     if type(samples).__module__.startswith("torch"):
         samples = samples.detach().cpu().double().numpy()
@@ -48,6 +49,11 @@ def as_samples(samples: Any) -> Array:
     if values.min() == values.max():
         raise DensityError(
             f"all {values.size} samples equal {values[0]:g}: they have no density. Give varying samples, or add noise."
+        )
+    if (largest := float(np.abs(values).max())) > _LARGEST:
+        raise DensityError(
+            f"the samples reach {largest:g} in size, and their squares are too large for floating point. Remove such "
+            f"values, as in samples[abs(samples) < {_LARGEST:g}], or rescale the samples."
         )
     return values
 

@@ -146,11 +146,13 @@ class Improvement:
                 line("step 1, the inverse", "y(x)", self.inverse.expression),
                 line("step 2, its correction, up to a constant", "eta(x)", self.eta.shape, "in numbers"),
                 line("        seen in f" + ", fitted" * (self.misfit > 0), "u(x)", self.direction.expr),
-                f"step 3, g = y + eps*eta: increases for eps in ({low:.6g}, {high:.6g})",
-                f"        its inverse is f - eps*u; |g(f - eps*u) - x| <= {self.bound} for eps={self.eps:g}",
+                f"step 3, g = y + eps*eta: monotone for eps in ({low:.6g}, {high:.6g})",
+                f"        its inverse is f - eps*u; |g(f - eps*u) - x| <= {self.bound} for eps={self.eps:g}"
+                if low < self.eps < high
+                else f"        eps={self.eps:g} lies outside: g has no inverse there, and f - eps*u approximates none",
             ]
         if self.misfit:
-            poor = ", so that a good part of the direction is lost" if self.misfit > 0.2 else ""
+            poor = ", so that this share of the direction is lost" if self.misfit > 0.2 else ""
             lines.append(f"        relative misfit of the fit: {self.misfit:.2g}{poor}")
         lines.append(line("improved activation, eps trainable", "f(x)", self.activation.expr))
         if not self.activation.name.startswith("improved("):

@@ -17,6 +17,7 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -143,3 +144,5 @@ def _check(order: int, mode: str, per: str, channels: int | None, coefficients: 
             raise NonlinError(f"coefficients are given only in mode 'learned', not in {mode!r}.")
         if len(coefficients) != order:
             raise NonlinError(f"order={order} needs as many coefficients; got {len(coefficients)}.")
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in coefficients):
+            raise NonlinError(f"coefficients must be finite numbers; got {coefficients!r}.")
