@@ -34,7 +34,8 @@ def test_derive_without_inverse(run, formula):
 
 
 def test_derive_says_what_the_sign_and_a_large_eps_do(run):
-    assert "A positive eps raises the entropy" in run("derive", "relu")[1]
+    assert "The entropy rises with this eps" in run("derive", "relu")[1]
+    assert "The entropy rises" not in run("derive", "relu", "--eps", "-0.01")[1]
     assert "(proved) for eps=0.01" in run("derive", "relu")[1]
     assert "eps=5 lies outside: g has no inverse" in run("derive", "relu", "--eps", "5")[1]
 

@@ -83,8 +83,8 @@ def _warning(found: list[float]) -> str:
     """What makes a function of these values useless as an activation, or nothing."""
     finite = sum(map(math.isfinite, found))
     if finite < len(found):
-        where = f"{len(found) - finite}" if finite else "any"
-        return f"no finite value at {where} of the points below: a network with it diverges"
+        where = len(found) - finite if finite else "any"
+        return f"no finite value at {where} of the points below: a network that meets such inputs diverges"
     return "constant at the points below: nothing of x comes through" if len(set(found)) == 1 else ""
 
 

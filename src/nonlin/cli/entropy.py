@@ -78,9 +78,10 @@ def derive(
         shown.add_row(escape(label), _nats(values["H"]), _nats(values["J"]))
     out.print()
     out.print(shown)
-    change = figures["after"]["J"] - figures["before"]["J"]
-    if change * found.eps > 0:
-        out.print("A positive eps raises the entropy and a negative one lowers it; training chooses.")
+    if all(figures["after"][name] > figures["before"][name] for name in "HJ"):
+        out.print(
+            "The entropy rises with this eps; to first order it falls with one of the other sign. Training chooses."
+        )
     if output is not None:
         out.print(f"picture: {output}", soft_wrap=True)
 

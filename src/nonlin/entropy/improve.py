@@ -152,8 +152,9 @@ class Improvement:
                 else f"        eps={self.eps:g} lies outside: g has no inverse there, and f - eps*u approximates none",
             ]
         if self.misfit:
-            poor = ", so that this share of the direction is lost" if self.misfit > 0.2 else ""
-            lines.append(f"        relative misfit of the fit: {self.misfit:.2g}{poor}")
+            lines.append(
+                f"        relative misfit of the fit: {self.misfit:.2g} (0: the direction itself, 1: nothing of it)"
+            )
         lines.append(line("improved activation, eps trainable", "f(x)", self.activation.expr))
         if not self.activation.name.startswith("improved("):
             lines.append(f"        known as {self.activation.name}")

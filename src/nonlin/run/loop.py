@@ -24,6 +24,7 @@ from nonlin.expr.identity import IdentityIndex, kind
 from nonlin.run.executor import Executor
 from nonlin.run.halving import rule_for
 from nonlin.run.job import Job
+from nonlin.run.local import RARELY
 from nonlin.run.store import OUTCOMES, Trial
 from nonlin.strategies import Census, Estimate, Space, count, strategy
 from nonlin.tasks import Task
@@ -67,7 +68,7 @@ def _rare_collections() -> Iterator[None]:
     """Collect garbage less often: expressions make many objects and no cycles, and a fifth of the loop's time goes."""
     before = gc.get_threshold()
     if before[0]:  # 0: the user has turned it off
-        gc.set_threshold(max(before[0], 50_000), *before[1:])
+        gc.set_threshold(max(before[0], RARELY), *before[1:])
     try:
         yield
     finally:
