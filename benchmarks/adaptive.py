@@ -73,8 +73,7 @@ class Training:
     def refreshing_step(self) -> float:
         """The same at a step that refreshes the statistics."""
         for layer in self.layers:
-            layer._count = EVERY * (layer._count // EVERY + 1) - 1
-            layer._due = True
+            layer._begin(EVERY * (layer._turn.count // EVERY + 1) - 1)
         return self.step()
 
 

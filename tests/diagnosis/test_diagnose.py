@@ -121,7 +121,7 @@ def test_model_gradients_mode_statistics_and_random_numbers_stay():
     data = batch()
     F.cross_entropy(model(data[0]), data[1]).backward()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    seen = model[4].correction._seen
+    seen = model[4].correction._turn.seen
     state = {name: value.clone() for name, value in model.state_dict().items()}
     gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     random = torch.get_rng_state()
@@ -140,7 +140,7 @@ def test_model_gradients_mode_statistics_and_random_numbers_stay():
         for a, p in zip(gradients, (p for p in model.parameters() if p.grad is not None), strict=True)
     )
     assert not optimizer.state
-    assert model[4].correction._seen is seen  # the copy's step is not counted by the user's layers
+    assert model[4].correction._turn.seen is seen  # the copy's step is not counted by the user's layers
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 

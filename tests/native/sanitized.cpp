@@ -212,6 +212,10 @@ void corrections(int32_t dtype) {
                                     out.data(), by_x.data(), table ? by_rho.data() : nullptr, &due, samples,
                                     1327217885, sample.data(), 0.08, 64.5, 6.0};
       check(nl_adapt(&call), "nl_adapt");
+      const nl_adapted_gradient_call backward = {dtype, threads, rows, channels, inner, table ? 0 : order,
+                                                 gradient.data(), by_x.data(), by_rho.data(), x.data(), &mean,
+                                                 &deviation, out.data(), sums.data(), 6.0};
+      check(nl_adapt_backward(&backward), "nl_adapt_backward");
     }
   }
 }

@@ -1,7 +1,7 @@
 """An activation with its adaptive correction as one operator of a compiled graph.
 
 The forward operators return the value and its derivative by x, so that the backward pass evaluates nothing a second
-time: it is products and sums, which `torch.compile` writes itself.
+time: it is products and sums, in one pass too.
 The base is named by its formula, which means the same in every process that loads the compiled graph.
 """
 
@@ -21,6 +21,7 @@ from nonlin.native.program import function
 
 _GELU = "x*Phi(x)"  # by a function of its own; others by their program
 _CALL = struct.Struct("@20q3d")  # core/interface.h: nl_adapted_call
+_BACKWARD = struct.Struct("@14q1d")  # core/interface.h: nl_adapted_gradient_call
 
 
 def formula(expr: Expr) -> str:
@@ -102,6 +103,42 @@ def adapted_hermite_step(
     return value, by_x, sample
 
 
+def _backward(
+    gradient: Tensor, by_x: Tensor, by_rho: Tensor | None, x: Tensor, mean: Tensor | None, deviation: Tensor | None,
+    numbers: Tensor, layout: tuple[int, int, int], order: int, reach: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The gradients by x and by the numbers."""
+    dtype = by_x.dtype
+    incoming = gradient if gradient.dtype is dtype and gradient.is_contiguous() else dense(gradient, dtype)
+    if x.dtype is not dtype or not x.is_contiguous():
+        x = dense(x, dtype)
+    out = torch.empty_like(by_x)
+    sums = torch.empty_like(numbers if numbers.dtype is dtype and numbers.is_contiguous() else dense(numbers, dtype))
+    call = _BACKWARD.pack(
+        DTYPES[dtype], torch.get_num_threads(), *layout, order, incoming.data_ptr(), by_x.data_ptr(),
+        0 if by_rho is None else by_rho.data_ptr(), x.data_ptr(), 0 if mean is None else mean.data_ptr(),
+        0 if deviation is None else deviation.data_ptr(), out.data_ptr(), sums.data_ptr(), reach,
+    )  # fmt: skip
+    library = load()
+    assert library is not None
+    library.call("nl_adapt_backward", call)
+    return out if incoming is gradient else out.to(gradient.dtype), sums.to(numbers.dtype)
+
+
+def adapted_table_backward(gradient: Tensor, by_x: Tensor, by_rho: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients by x and by rho, from the derivatives that `adapted_table_step` gave."""
+    return _backward(gradient, by_x, by_rho, by_x, None, None, rho, layout(by_x, rho.shape), 0, 0.0)
+
+
+def adapted_hermite_backward(
+    gradient: Tensor, by_x: Tensor, x: Tensor, coefficients: Tensor, mean: Tensor, deviation: Tensor, reach: float
+) -> tuple[Tensor, Tensor]:
+    """The gradients by x and by the coefficients, from the derivative that `adapted_hermite_step` gave."""
+    shape, order = layout(x, coefficients.shape[1:]), coefficients.shape[0]
+    mean, deviation = dense(mean, torch.float32), dense(deviation, torch.float32)
+    return _backward(gradient, by_x, None, x, mean, deviation, coefficients, shape, order, reach)
+
+
 operators.define(
     "adapted_table_step(Tensor x, str base, Tensor rho, Tensor lines, Tensor mean, Tensor deviation, float width,"
     " float offset, Tensor due, SymInt samples, int spread) -> (Tensor, Tensor, Tensor, Tensor)"
@@ -110,7 +147,12 @@ operators.define(
     "adapted_hermite_step(Tensor x, str base, Tensor coefficients, Tensor mean, Tensor deviation, float reach,"
     " Tensor due, SymInt samples, int spread) -> (Tensor, Tensor, Tensor)"
 )
-for _function in (adapted_table_step, adapted_hermite_step):
+operators.define("adapted_table_backward(Tensor gradient, Tensor by_x, Tensor by_rho, Tensor rho) -> (Tensor, Tensor)")
+operators.define(
+    "adapted_hermite_backward(Tensor gradient, Tensor by_x, Tensor x, Tensor coefficients, Tensor mean,"
+    " Tensor deviation, float reach) -> (Tensor, Tensor)"
+)
+for _function in (adapted_table_step, adapted_hermite_step, adapted_table_backward, adapted_hermite_backward):
     operators.impl(_function.__name__, _function, "CPU")
 
 
@@ -128,3 +170,11 @@ def _fake_hermite(x, base, coefficients, mean, deviation, reach, due, samples, s
 
 torch.library.register_fake("nonlin::adapted_table_step", _fake_table, lib=operators)
 torch.library.register_fake("nonlin::adapted_hermite_step", _fake_hermite, lib=operators)
+torch.library.register_fake(
+    "nonlin::adapted_table_backward", lambda gradient, by_x, by_rho, rho: (like(gradient), like(rho)), lib=operators
+)
+torch.library.register_fake(
+    "nonlin::adapted_hermite_backward",
+    lambda gradient, by_x, x, coefficients, mean, deviation, reach: (like(gradient), like(coefficients)),
+    lib=operators,
+)

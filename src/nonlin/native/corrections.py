@@ -142,7 +142,7 @@ def hermite_step_backward(
     incoming, by_x, sums = dense(gradient, alive[0].dtype), torch.empty_like(alive[0]), torch.empty_like(alive[1])
     call.gradient, call.out, call.gradient_coefficients = incoming.data_ptr(), by_x.data_ptr(), sums.data_ptr()
     _call("nl_hermite_step", call)
-    return by_x.to(x.dtype), sums.mul_(deviation.to(sums.dtype)).to(coefficients.dtype)
+    return by_x.to(x.dtype), sums.to(coefficients.dtype)
 
 
 # The same as operators of torch, for compiled graphs.

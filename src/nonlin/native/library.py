@@ -32,7 +32,7 @@ from nonlin.native.structures import (
     CWindows,
 )
 
-INTERFACE = 5  # core/interface.h: NONLIN_INTERFACE
+INTERFACE = 6  # core/interface.h: NONLIN_INTERFACE
 FLOAT32, FLOAT64 = 0, 1
 _MESSAGES = {1: "out of memory", 2: "a program or a size that the core cannot take"}
 
@@ -40,7 +40,7 @@ _MESSAGES = {1: "out of memory", 2: "a program or a size that the core cannot ta
 _FUNCTIONS = (
     "nl_interface", "nl_opcode_count", "nl_activate", "nl_train_mlp", "nl_multiply", "nl_use_isa", "nl_table_step",
     "nl_hermite_step", "nl_normalise", "nl_convolve", "nl_take_step", "nl_attend", "nl_decide", "nl_pool",
-    "nl_apply", "nl_adapt",
+    "nl_apply", "nl_adapt", "nl_adapt_backward",
 )  # fmt: skip
 
 
@@ -114,6 +114,7 @@ def _open(path: Path) -> tuple[Library | None, str]:
     handle.nl_table_step.argtypes = [POINTER(CTable)]
     handle.nl_hermite_step.argtypes = [POINTER(CHermite)]
     handle.nl_adapt.argtypes = [c_char_p]
+    handle.nl_adapt_backward.argtypes = [c_char_p]
     handle.nl_normalise.argtypes = [POINTER(CNormalisation)]
     handle.nl_convolve.argtypes = [POINTER(CConvolution)]
     handle.nl_take_step.argtypes = [POINTER(CStep)]

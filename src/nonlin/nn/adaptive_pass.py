@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nonlin.native import adapted  # noqa: F401  (it defines the operators)
 from nonlin.nn.adaptive_direction import LOW, WIDTH
-from nonlin.nn.adaptive_operations import REACH, standardised, sum_to, widened
+from nonlin.nn.adaptive_operations import REACH
 from nonlin.nn.adaptive_schedule import SPREAD
 
 _OFFSET = 0.5 - LOW / WIDTH  # the position of 0, if that is the mean
@@ -38,8 +38,12 @@ class TablePass(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _):
         by_x, by_rho, rho = ctx.saved_tensors
-        theirs = sum_to(gradient * by_rho, rho).to(rho.dtype) if ctx.needs_input_grad[2] else None
-        return (gradient * by_x).to(gradient.dtype), None, theirs, None, None, None, None, None
+        theirs = None
+        if ctx.needs_input_grad[2]:
+            mine, theirs = torch.ops.nonlin.adapted_table_backward(gradient, by_x, by_rho, rho)
+        else:
+            mine = (gradient * by_x).to(gradient.dtype)
+        return mine, None, theirs, None, None, None, None, None
 
 
 class HermitePass(torch.autograd.Function):
@@ -59,12 +63,11 @@ class HermitePass(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _):
         by_x, x, mean, deviation, coefficients = ctx.saved_tensors
-        by_coefficients = None
+        theirs = None
         if ctx.needs_input_grad[4]:
-            z, bell = standardised(widened(x), mean, deviation)
-            weighted, parts = gradient * bell, []
-            for _power in range(len(coefficients)):
-                parts.append(sum_to(weighted, coefficients[0]))
-                weighted = weighted * z
-            by_coefficients = (torch.stack(parts) * deviation).to(coefficients.dtype)
-        return (gradient * by_x).to(gradient.dtype), None, None, None, by_coefficients, None, None
+            mine, theirs = torch.ops.nonlin.adapted_hermite_backward(
+                gradient, by_x, x, coefficients, mean, deviation, REACH
+            )
+        else:
+            mine = (gradient * by_x).to(gradient.dtype)
+        return mine, None, None, None, theirs, None, None

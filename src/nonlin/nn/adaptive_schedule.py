@@ -17,7 +17,7 @@ optimisers); a layer counts one only if it ran in training mode since the last. 
 
 from __future__ import annotations
 
-import itertools
+import copy
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -33,9 +33,18 @@ SAMPLE = 8192
 SPREAD = 1327217885  # (√5 − 1)/2 of 2^31
 
 # In the order of their making, which is the same in all processes of a distributed run, as the exchange needs.
-_layers: weakref.WeakValueDictionary[int, Observing] = weakref.WeakValueDictionary()
-_serial = itertools.count()
+_layers: list[weakref.ref[Observing]] = []
 _hook: list = []  # the handle of the hook, once it is set
+
+
+class Turn:
+    """Where a layer stands between a forward pass and the optimiser's step. (`nn.Module`'s attributes are slow.)"""
+
+    def __init__(self, count: int, due: bool):
+        self.count = count  # of steps, on the host: reading a buffer would wait for the accelerator
+        self.due = due  # whether the next optimiser step needs a sample
+        self.seen = False  # whether the layer ran in training mode since the last one
+        self.sample: tuple[Tensor, ...] = ()
 
 
 class Observing(nn.Module, ABC):
@@ -68,26 +77,17 @@ class Observing(nn.Module, ABC):
         self.every, self.early, self.momentum, self.synchronise = every, early, momentum, synchronise
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-        self._count = 0  # `steps` on the host: reading a buffer would wait for the accelerator
-        self.wanted = torch.zeros((), dtype=torch.bool, device="cpu")  # `_due` as compiled graphs read it
-        self._due = self._is_due(1)
-        self._seen = False
-        self._sample: tuple[Tensor, ...] = ()
+        self.wanted = torch.zeros((), dtype=torch.bool, device="cpu")  # `Turn.due` as compiled graphs read it
+        self._begin(0)
         _enrol(self)
 
     @abstractmethod
     def refresh(self, sample: tuple[Tensor, ...]) -> None:
         """Take in what `observe` was given, in float32, at most SAMPLE values of each tensor."""
 
-    @property
-    def _due(self) -> bool:
-        """Whether the next optimiser step needs a sample."""
-        return self._is_wanted
-
-    @_due.setter
-    def _due(self, value: bool) -> None:
-        self._is_wanted = value
-        self.wanted.fill_(value)
+    def _begin(self, count: int) -> None:
+        self._turn = Turn(count, self._is_due(count + 1))
+        self.wanted.fill_(self._turn.due)
 
     def sample_size(self, x: Tensor) -> int:
         """How many values of x a sample has, none in eval mode."""
@@ -96,31 +96,35 @@ class Observing(nn.Module, ABC):
     def observed(self, *sample: Tensor) -> None:
         """Called in forward instead of `observe`: a sample that holds values only if `wanted` did."""
         if self.training:
-            self._seen, self._sample = True, sample
+            self._turn.seen, self._turn.sample = True, sample
 
     def observe(self, pick: Callable[[Tensor], Tensor], *values: Tensor) -> None:
         """Called in forward: put aside `pick` of each tensor if the next optimiser step needs it."""
         if not self.training:
             return
-        self._seen = True
-        if torch.compiler.is_compiling() or self._due:
-            self._sample = tuple(pick(value.detach()).float() for value in values)
+        self._turn.seen = True
+        if torch.compiler.is_compiling() or self._turn.due:
+            self._turn.sample = tuple(pick(value.detach()).float() for value in values)
 
     @_disable_dynamo
     def step(self) -> None:
         """Count one optimiser step, if the layer took part in it, and refresh if due."""
-        if self._seen:
+        if self._turn.seen:
             self._step()
 
     def _step(self) -> None:
-        self._count += 1
-        self.steps.fill_(self._count)
-        if self._is_due(self._count):
-            with torch.no_grad(), torch.autocast(self.steps.device.type, enabled=False):
-                self.refresh(self._sample)
-        self._seen, self._sample = False, ()
-        if (due := self._is_due(self._count + 1)) != self._due:
-            self._due = due
+        turn = self._turn
+        turn.count += 1
+        steps = self._buffers["steps"]
+        assert steps is not None
+        steps.fill_(turn.count)
+        if turn.due:
+            with torch.no_grad(), torch.autocast(steps.device.type, enabled=False):
+                self.refresh(turn.sample)
+        turn.seen, turn.sample = False, ()
+        if (due := self._is_due(turn.count + 1)) != turn.due:
+            turn.due = due
+            self.wanted.fill_(due)
 
     def _is_due(self, count: int) -> bool:
         return count in self.early or count % self.every == 0
@@ -167,12 +171,11 @@ class Observing(nn.Module, ABC):
 
     def _load_from_state_dict(self, *args) -> None:
         super()._load_from_state_dict(*args)
-        if not self.steps.is_meta:
-            self._count = int(self.steps)
-        self._seen, self._sample, self._due = False, (), self._is_due(self._count + 1)
+        self._begin(self._turn.count if self.steps.is_meta else int(self.steps))
 
     def __setstate__(self, state) -> None:
         super().__setstate__(state)
+        self._turn = copy.copy(self._turn)
         _enrol(self)  # copies and unpickled layers too
 
 
@@ -213,13 +216,23 @@ def _widest(device: torch.device) -> torch.dtype:
 
 
 def _enrol(layer: Observing) -> None:
-    _layers[next(_serial)] = layer
+    _layers.append(weakref.ref(layer, _layers.remove))
     if not _hook:
         _hook.append(register_optimizer_step_post_hook(_after_optimizer_step))
 
 
-@_disable_dynamo
 def _after_optimizer_step(*_) -> None:
-    for layer in list(_layers.values()):
-        if layer._seen:
+    if torch.compiler.is_compiling():  # the guard takes longer than the rest, so only where it is needed
+        _advance_uncompiled()
+    else:
+        _advance()
+
+
+def _advance() -> None:
+    for reference in tuple(_layers):
+        layer = reference()
+        if layer is not None and layer._turn.seen:
             layer._step()
+
+
+_advance_uncompiled = _disable_dynamo(_advance)

@@ -40,8 +40,8 @@ class Blend(Observing):
 
     def refresh(self, sample: tuple[Tensor, ...] = ()) -> None:
         """Set the weight that belongs to the steps counted."""
-        self.share.fill_(min(self._count / self.length, 1.0))
-        self.finished = self._count >= self.length
+        self.share.fill_(min(self._turn.count / self.length, 1.0))
+        self.finished = self._turn.count >= self.length
 
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape. Same shape and dtype out."""
@@ -57,7 +57,7 @@ class Blend(Observing):
         self.refresh()
 
     def extra_repr(self) -> str:
-        return f"steps={self.length}, taken={self._count}"
+        return f"steps={self.length}, taken={self._turn.count}"
 
 
 def finish_blends(model: nn.Module) -> list[str]:
@@ -69,7 +69,8 @@ def finish_blends(model: nn.Module) -> list[str]:
     for name, blend in blends:
         if not blend.finished:
             raise NonlinError(
-                f"the blend {name!r} has taken {blend._count} of {blend.length} steps; train on before finishing it."
+                f"the blend {name!r} has taken {blend._turn.count} of {blend.length} steps; "
+                "train on before finishing it."
             )
         if not name:
             raise NonlinError("the model itself is a Blend; use its .new.")

@@ -137,10 +137,8 @@ template <class T>
 class AdaptedHermite {
  public:
   AdaptedHermite(const nl_adapted_call& call, Memory&)
-      : mean_(T(*call.mean)),
+      : terms_{T(*call.mean), T(1) / T(*call.deviation), T(call.reach)},
         deviation_(T(*call.deviation)),
-        inverse_(T(1) / T(*call.deviation)),
-        reach_(T(call.reach)),
         order_(call.order) {}
   static int64_t numbers(const nl_adapted_call& call) { return call.order; }
 
@@ -148,11 +146,9 @@ class AdaptedHermite {
   NONLIN_INLINE_MEMBER void run(const Adapted<T>& block) const {
     for (int64_t i = 0; i < BLOCK; i += TOGETHER * W::lanes) {
       vector z[TOGETHER], bell[TOGETHER], sum[TOGETHER], slope[TOGETHER];
+      terms_.at(block.x + i, z, bell);
       NONLIN_UNROLL
       for (int v = 0; v < TOGETHER; ++v) {
-        z[v] = (W::load(block.x + i + v * W::lanes) - mean_) * inverse_;
-        z[v] = L::at_least(L::at_most(z[v], reach_), -reach_);
-        bell[v] = L::bell(z[v] * z[v]);
         sum[v] = W::number(block.numbers[order_ - 1], i + v * W::lanes, VARYING);
         slope[v] = vector{};
       }
@@ -166,7 +162,7 @@ class AdaptedHermite {
       NONLIN_UNROLL
       for (int v = 0; v < TOGETHER; ++v) {
         const int64_t at = i + v * W::lanes;
-        const vector reach = vector{} + reach_, term = sum[v] * bell[v], base_slope = W::load(block.slope + at);
+        const vector reach = vector{} + terms_.reach, term = sum[v] * bell[v], base_slope = W::load(block.slope + at);
         W::store(block.out + at, term * deviation_ + W::load(block.base + at));
         const vector by_x = slope[v] * bell[v] - z[v] * term + base_slope;
         W::store(block.by_x + at, L::size_of(z[v]) >= reach ? base_slope : by_x);
@@ -175,12 +171,14 @@ class AdaptedHermite {
   }
 
  private:
+  typedef HermiteTerms<T> Terms;
   typedef Wide<T> W;
   typedef Lanes<T> L;
   typedef typename W::type vector;
-  static constexpr int64_t TOGETHER = 4;  // vectors at a time, so that one need not wait for the other
+  static constexpr int64_t TOGETHER = Terms::TOGETHER;
 
-  const T mean_, deviation_, inverse_, reach_;
+  const Terms terms_;
+  const T deviation_;
   const int64_t order_;
 };
 
@@ -330,4 +328,80 @@ static void adapt(const nl_adapted_call& call) {
     adapt_typed<double>(call);
   else
     adapt_typed<float>(call);
+}
+
+// The backward pass, as steps of `correct` without numbers of their own.
+template <class T>
+class AdaptedTableGradient {
+ public:
+  AdaptedTableGradient(const nl_adapted_gradient_call& call, Memory&) : call_(call) {}
+  const T* values() const { return nullptr; }
+  int64_t numbers() const { return 0; }
+  int64_t sums() const { return 1; }
+  double scale() const { return 1; }
+  const void* x() const { return call_.by_x; }
+  const void* y() const { return call_.by_rho; }
+
+  NONLIN_INLINE_MEMBER void run(const Block<T>& block) const {
+    const T *const gradient = block.gradient, *const by_x = block.x, *const by_rho = block.y;
+    T *const out = block.out, *const sums = block.sums[0];
+    NONLIN_INDEPENDENT
+    for (int64_t i = 0; i < BLOCK; ++i) {
+      out[i] = gradient[i] * by_x[i];
+      sums[i] += gradient[i] * by_rho[i];
+    }
+  }
+
+ private:
+  const nl_adapted_gradient_call& call_;
+};
+
+template <class T>
+class AdaptedHermiteGradient {
+ public:
+  AdaptedHermiteGradient(const nl_adapted_gradient_call& call, Memory&)
+      : call_(call), terms_{T(*call.mean), T(1) / T(*call.deviation), T(call.reach)} {}
+  const T* values() const { return nullptr; }
+  int64_t numbers() const { return 0; }
+  int64_t sums() const { return call_.order; }
+  double scale() const { return double(*call_.deviation); }
+  const void* x() const { return call_.x; }
+  const void* y() const { return call_.by_x; }
+
+  NONLIN_INLINE_MEMBER void run(const Block<T>& block) const {
+    for (int64_t i = 0; i < BLOCK; i += Terms::TOGETHER * W::lanes) {
+      typename W::type z[Terms::TOGETHER], weight[Terms::TOGETHER];
+      terms_.at(block.x + i, z, weight);
+      NONLIN_UNROLL
+      for (int v = 0; v < Terms::TOGETHER; ++v) {
+        const int64_t at = i + v * W::lanes;
+        const typename W::type gradient = W::load(block.gradient + at);
+        W::store(block.out + at, gradient * W::load(block.y + at));
+        weight[v] *= gradient;
+      }
+      Terms::add_powers(block.sums, call_.order, block.varying, i, weight, z);
+    }
+  }
+
+ private:
+  typedef HermiteTerms<T> Terms;
+  typedef Wide<T> W;
+
+  const nl_adapted_gradient_call& call_;
+  const Terms terms_;
+};
+
+template <class T>
+void adapt_backward_typed(const nl_adapted_gradient_call& call) {
+  if (call.order)
+    correct<T, AdaptedHermiteGradient<T>>(call, call.sums);
+  else
+    correct<T, AdaptedTableGradient<T>>(call, call.sums);
+}
+
+static void adapt_backward(const nl_adapted_gradient_call& call) {
+  if (call.dtype == NL_FLOAT64)
+    adapt_backward_typed<double>(call);
+  else
+    adapt_backward_typed<float>(call);
 }

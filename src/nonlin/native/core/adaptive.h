@@ -7,7 +7,7 @@
 // BLOCK elements: pointers to the first of them in each array, and where their numbers stand.
 template <class T>
 struct Block {
-  const T *x, *y;     // y: null for the gradients of a step that does not read it
+  const T *x, *y;     // null where the step does not read them
   const T* gradient;  // null for values
   T* out;
   const T* const* numbers;  // numbers[p][i], or numbers[p][0] where they are the same everywhere
@@ -63,7 +63,9 @@ class TableStep {
   const T* values() const { return static_cast<const T*>(call_.rho); }
   int64_t numbers() const { return 1; }
   int64_t sums() const { return call_.gradient_rho ? 1 : 0; }
-  const void* x() const { return call_.y; }
+  double scale() const { return 1; }
+  const void* x() const { return nullptr; }
+  const void* y() const { return call_.y; }
 
   NONLIN_INLINE_MEMBER void run(const Block<T>& block) const {
     const T* const y = block.y;
@@ -109,6 +111,45 @@ class TableStep {
   const T stretch_, shift_, top_;
 };
 
+// z = (x - m)/s held to +-reach, exp(-z*z/2), and sums of their products, for four vectors at a time, so that one
+// need not wait for the other.
+template <class T>
+struct HermiteTerms {
+  typedef Wide<T> W;
+  typedef Lanes<T> L;
+  typedef typename W::type vector;
+  static constexpr int64_t TOGETHER = 4;
+
+  const T mean, inverse, reach;
+
+  NONLIN_INLINE_MEMBER void at(const T* x, vector* z, vector* bell) const {
+    NONLIN_UNROLL
+    for (int v = 0; v < TOGETHER; ++v) {
+      z[v] = (W::load(x + v * W::lanes) - mean) * inverse;
+      z[v] = L::at_least(L::at_most(z[v], reach), -reach);
+      bell[v] = L::bell(z[v] * z[v]);
+    }
+  }
+
+  // sums[k] += weight*z^k for k below `order`, of element i of a block and those after it; weight is lost.
+  static NONLIN_INLINE_MEMBER void add_powers(T* const* sums, int64_t order, bool varying, int64_t i, vector* weight,
+                                              const vector* z) {
+    for (int64_t k = 0; k < order; ++k) {
+      if (varying) {
+        NONLIN_UNROLL
+        for (int v = 0; v < TOGETHER; ++v) {
+          T* to = sums[k] + i + v * W::lanes;
+          W::store(to, W::load(to) + weight[v]);
+        }
+      } else {  // few stores, which are what this waits for
+        W::store(sums[k], W::load(sums[k]) + ((weight[0] + weight[1]) + (weight[2] + weight[3])));
+      }
+      NONLIN_UNROLL
+      for (int v = 0; v < TOGETHER; ++v) weight[v] *= z[v];
+    }
+  }
+};
+
 // Its numbers are the coefficients a_k; for gradients followed by those of the derivative,
 // d/dz (sum a_k z^k e^{-z*z/2}) = (sum b_k z^k) e^{-z*z/2} with b_k = (k + 1)*a_{k+1} - a_{k-1}.
 template <class T>
@@ -116,10 +157,8 @@ class HermiteStep {
  public:
   HermiteStep(const nl_hermite_call& call, Memory& memory)
       : call_(call),
-        mean_(T(call.mean)),
+        terms_{T(call.mean), T(1) / T(call.deviation), T(call.reach)},
         deviation_(T(call.deviation)),
-        inverse_(T(1) / T(call.deviation)),
-        reach_(T(call.reach)),
         order_(call.order),
         values_(static_cast<const T*>(call.coefficients)) {
     if (!call.gradient) return;
@@ -138,17 +177,14 @@ class HermiteStep {
   const T* values() const { return values_; }
   int64_t numbers() const { return call_.gradient ? 2 * order_ + 1 : order_; }
   int64_t sums() const { return call_.gradient_coefficients ? order_ : 0; }
+  double scale() const { return double(deviation_); }
   const void* x() const { return call_.x; }
+  const void* y() const { return call_.y; }
 
   NONLIN_INLINE_MEMBER void run(const Block<T>& block) const {
     for (int64_t i = 0; i < BLOCK; i += TOGETHER * W::lanes) {
       vector z[TOGETHER], bell[TOGETHER], sum[TOGETHER];
-      NONLIN_UNROLL
-      for (int v = 0; v < TOGETHER; ++v) {
-        z[v] = (W::load(block.x + i + v * W::lanes) - mean_) * inverse_;
-        z[v] = L::at_least(L::at_most(z[v], reach_), -reach_);
-        bell[v] = L::bell(z[v] * z[v]);
-      }
+      terms_.at(block.x + i, z, bell);
       if (!block.gradient) {
         horner(sum, z, block, i, 0, order_);
         NONLIN_UNROLL
@@ -162,19 +198,20 @@ class HermiteStep {
       NONLIN_UNROLL
       for (int v = 0; v < TOGETHER; ++v) {
         const int64_t at = i + v * W::lanes;
-        const vector g = W::load(block.gradient + at), reach = vector{} + reach_;
+        const vector g = W::load(block.gradient + at), reach = vector{} + terms_.reach;
         bell[v] *= g;
         W::store(block.out + at, sum[v] * (L::size_of(z[v]) >= reach ? vector{} : bell[v]));
       }
-      if (block.sums) add_powers(block, i, bell, z);
+      if (block.sums) Terms::add_powers(block.sums, order_, block.varying, i, bell, z);
     }
   }
 
  private:
+  typedef HermiteTerms<T> Terms;
   typedef Wide<T> W;
   typedef Lanes<T> L;
   typedef typename W::type vector;
-  static constexpr int64_t TOGETHER = 4;  // vectors at a time, so that one need not wait for the other
+  static constexpr int64_t TOGETHER = Terms::TOGETHER;
 
   // sum = sum_k numbers[first + k]*z^k
   NONLIN_INLINE_MEMBER void horner(vector* sum, const vector* z, const Block<T>& block, int64_t i, int64_t first,
@@ -188,25 +225,9 @@ class HermiteStep {
     }
   }
 
-  // sums[k] += weight*z^k; weight is lost.
-  NONLIN_INLINE_MEMBER void add_powers(const Block<T>& block, int64_t i, vector* weight, const vector* z) const {
-    for (int64_t k = 0; k < order_; ++k) {
-      if (block.varying) {
-        NONLIN_UNROLL
-        for (int v = 0; v < TOGETHER; ++v) {
-          T* to = block.sums[k] + i + v * W::lanes;
-          W::store(to, W::load(to) + weight[v]);
-        }
-      } else {  // few stores, which are what this waits for
-        W::store(block.sums[k], W::load(block.sums[k]) + ((weight[0] + weight[1]) + (weight[2] + weight[3])));
-      }
-      NONLIN_UNROLL
-      for (int v = 0; v < TOGETHER; ++v) weight[v] *= z[v];
-    }
-  }
-
   const nl_hermite_call& call_;
-  const T mean_, deviation_, inverse_, reach_;
+  const Terms terms_;
+  const T deviation_;
   const int64_t order_;
   const T* values_;
 };
@@ -219,7 +240,7 @@ class StepJob {
   StepJob(const Step& step, const Call& call, double* totals)
       : step_(step),
         x_(static_cast<const T*>(step.x())),
-        y_(static_cast<const T*>(call.y)),
+        y_(static_cast<const T*>(step.y())),
         gradient_(static_cast<const T*>(call.gradient)),
         out_(static_cast<T*>(call.out)),
         shape_{call.channels, call.inner},
@@ -312,7 +333,7 @@ class StepJob {
   }
 
   void run_block(int64_t at, int64_t n, T* const* sums, bool varying) {
-    const Block<T> block = {x_ + at, y_ ? y_ + at : nullptr, gradient_ ? gradient_ + at : nullptr, out_ + at, numbers_,
+    const Block<T> block = {x_ ? x_ + at : nullptr, y_ ? y_ + at : nullptr, gradient_ ? gradient_ + at : nullptr, out_ + at, numbers_,
                             summed_ ? sums : nullptr, varying};
     if (n == BLOCK)
       step_.run(block);
@@ -345,7 +366,7 @@ class StepJob {
   T** const lanes_;
 };
 
-// All elements, in as many stretches as there are threads; the sums go to `gradients`.
+// All elements, in as many stretches as there are threads; the sums times the step's scale go to `gradients`.
 template <class T, class Step, class Call>
 void correct(const Call& call, void* gradients) {
   struct Context {
@@ -376,7 +397,7 @@ void correct(const Call& call, void* gradients) {
   for (int64_t j = 0; j < sum_count; ++j) {
     double total = 0;
     for (int64_t s = 0; s < stretches; ++s) total += context.totals[s * sum_count + j];
-    static_cast<T*>(gradients)[j] = T(total);
+    static_cast<T*>(gradients)[j] = T(total * step.scale());
   }
 }
 

@@ -93,6 +93,7 @@ struct Core {
   void (*table_step)(const nl_table_call&);
   void (*hermite_step)(const nl_hermite_call&);
   void (*adapt)(const nl_adapted_call&);
+  void (*adapt_backward)(const nl_adapted_gradient_call&);
   void (*normalise)(const nl_normalisation&);
   void (*convolve)(const nl_convolution&);
   void (*take_step)(const nl_step&);

@@ -159,6 +159,13 @@ int32_t nl_adapt(const nl_adapted_call* call) {
   return guarded([&] { chosen->adapt(*call); });
 }
 
+int32_t nl_adapt_backward(const nl_adapted_gradient_call* call) {
+  if (call->rows < 0 || call->channels < 1 || call->inner < 0 || call->order < 0 ||
+      (call->order && (!call->mean || !call->deviation)))
+    return NL_BAD_ARGUMENT;
+  return guarded([&] { chosen->adapt_backward(*call); });
+}
+
 int32_t nl_normalise(const nl_normalisation* call) {
   if (call->children < 0 || call->rows < 0 || call->width < 1) return NL_BAD_ARGUMENT;
   return guarded([&] { chosen->normalise(*call); });

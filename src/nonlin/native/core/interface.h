@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 // Raised whenever a structure or a signature below changes; library.py refuses another number.
-#define NONLIN_INTERFACE 5
+#define NONLIN_INTERFACE 6
 
 // An expression as instructions. One instruction is seven numbers: opcode, destination, second destination
 // (or 0), operands a, b, c (registers; 0 where unused), immediate. Registers: 0 is x, then the parameters,
@@ -133,7 +133,7 @@ typedef struct {
   const void *coefficients, *x, *y;  // (order, channels); y is not read for gradients
   const void* gradient;              // like x, or null for the value
   void* out;                         // like x: the value, or gradient*d/dx of the sum
-  void* gradient_coefficients;       // (order, channels): sums of gradient*z^k*exp(-z*z/2); or null
+  void* gradient_coefficients;       // (order, channels): sums of gradient*s*z^k*exp(-z*z/2); or null
 } nl_hermite_call;
 
 NL_EXPORT int32_t nl_hermite_step(const nl_hermite_call* call);
@@ -159,6 +159,20 @@ typedef struct {
 } nl_adapted_call;
 
 NL_EXPORT int32_t nl_adapt(const nl_adapted_call* call);
+
+// The backward pass of `nl_adapt` over arrays of shape (rows, channels, inner): gradient*by_x, and the sums of
+// gradient*by_rho, or of gradient*s*z^k*exp(-z*z/2) with z = (x - m)/s held to +-reach. All fields have 64 bits.
+typedef struct {
+  int64_t dtype, threads;
+  int64_t rows, channels, inner, order;  // order: of the Hermite terms, 0 for a table
+  const void *gradient, *by_x;
+  const void *by_rho, *x;                // the one is read for a table, the other and the statistics for Hermite terms
+  const float *mean, *deviation;
+  void *out, *sums;                      // like x; (channels) or (order, channels)
+  double reach;
+} nl_adapted_gradient_call;
+
+NL_EXPORT int32_t nl_adapt_backward(const nl_adapted_gradient_call* call);
 
 // K normalisations over the last dimension of x (children, rows, width): (x - mean)/sqrt(variance + eps)*weight + bias.
 typedef struct {

@@ -19,8 +19,8 @@
 #endif
 
 namespace nonlin {
-const Core core_avx2 = {"avx2",          avx2::activate,     avx2::train_mlp, avx2::multiply,
-                        avx2::table_step,  avx2::hermite_step, avx2::adapt, avx2::normalise, avx2::convolve,
-                        avx2::take_step,   avx2::attend,       avx2::decide,    avx2::pool};
+const Core core_avx2 = {
+    "avx2", avx2::activate, avx2::train_mlp, avx2::multiply, avx2::table_step, avx2::hermite_step, avx2::adapt,
+    avx2::adapt_backward, avx2::normalise, avx2::convolve, avx2::take_step, avx2::attend, avx2::decide, avx2::pool};
 }
 #endif

@@ -22,8 +22,9 @@
 #endif
 
 namespace nonlin {
-const Core core_avx512 = {"avx512",          avx512::activate,     avx512::train_mlp, avx512::multiply,
-                        avx512::table_step,  avx512::hermite_step, avx512::adapt, avx512::normalise, avx512::convolve,
-                        avx512::take_step,   avx512::attend,       avx512::decide,    avx512::pool};
+const Core core_avx512 = {
+    "avx512", avx512::activate, avx512::train_mlp, avx512::multiply, avx512::table_step, avx512::hermite_step,
+    avx512::adapt, avx512::adapt_backward, avx512::normalise, avx512::convolve, avx512::take_step, avx512::attend,
+    avx512::decide, avx512::pool};
 }
 #endif

@@ -12,7 +12,7 @@
 #include "isa.h"
 
 namespace nonlin {
-const Core core_base = {"base",          base::activate,     base::train_mlp, base::multiply,
-                        base::table_step,  base::hermite_step, base::adapt, base::normalise, base::convolve,
-                        base::take_step,   base::attend,       base::decide,    base::pool};
+const Core core_base = {
+    "base", base::activate, base::train_mlp, base::multiply, base::table_step, base::hermite_step, base::adapt,
+    base::adapt_backward, base::normalise, base::convolve, base::take_step, base::attend, base::decide, base::pool};
 }
