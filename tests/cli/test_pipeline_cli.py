@@ -58,6 +58,10 @@ def test_the_steps_one_after_another(script, tmp_path, run):
         code, _, err = run(*command)
         assert (code, err) == (0, ""), command
     formula = json.loads(run("top", "a.db", "--study", "1", "--json", "-n", "1")[1])["trials"][0]["formula"]
+    assert json.loads(run("top", "a.db", "--json", "-n", "1")[1])["trials"][0]["formula"] == formula
+    assert "nonlin top a.db --study 1" in run("top", "a.db")[1]
+    code, _, err = run("top", "a.db", "--comparison", "1", "-n", "2")
+    assert (code, "Leave it out" in err) == (2, True)
     assert run("export", formula, "--to", "torch", "-o", "found.py")[0] == 0
     assert (tmp_path / "found.py").exists()
 

@@ -462,6 +462,8 @@ def test_a_table_of_ones_own():
         ({"kappa": 0.01}, "at least 0.1"),
         ({"every": 0}, "every=0"),
         ({"momentum": 0.0}, "momentum=0.0"),
+        ({"rho": "a"}, "rho='a' must be a number"),
+        ({"kappa": None}, "kappa=None must be a number"),
         ({"coefficients": (1.0,)}, "only in mode 'learned'"),
         ({"mode": "learned", "coefficients": (1.0,)}, "order=6 needs as many"),
     ],

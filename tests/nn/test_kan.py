@@ -100,6 +100,7 @@ def test_gradients_shapes_and_precision():
     [
         (lambda: KANLinear(0, 2), "in_features=0"),
         (lambda: KANLinear(2, 2, order=0), "order=0"),
+        (lambda: KANLinear(2, 2, noise=-0.1), "noise=-0.1"),
         (lambda: KANLinear(2, 2, base="prelu"), "edges have their own"),
         (lambda: KANLinear(2, 2)(torch.ones(1, 3)), r"2 features; got shape \(1, 3\)"),
         (lambda: KANLinear(2, 2).edge(2, 0), "no edge from input 0 to output 2"),

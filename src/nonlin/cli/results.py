@@ -20,7 +20,7 @@ _COMPARISON = typer.Option(None, help="Which comparison of the store.")
 
 def top(
     store: Path = typer.Argument(..., help="A store written by 'nonlin search' or 'nonlin compare'."),
-    number: int = typer.Option(10, "-n", help="How many functions of a search.", min=1),
+    number: int = typer.Option(None, "-n", help="How many functions of the (latest) search. Default: 10.", min=1),
     study: int = _STUDY,
     comparison: int = _COMPARISON,
     by: str = typer.Option("score", help="Rank a comparison by 'score' or by 'loss'."),
@@ -31,16 +31,21 @@ def top(
     Example: nonlin top a.db -n 20
     """
     from nonlin.cli.comparing import checked_by, show_comparison
-    from nonlin.run import Comparison
+    from nonlin.run import Comparison, Store, Study
 
     measure = checked_by(by)
-    opened = open_store(store, study, comparison)
+    if number and comparison is not None:
+        raise NonlinError("-n is a number of functions of a search; a comparison is shown whole. Leave it out.")
+    opened = Study.open(store, study) if number else open_store(store, study, comparison)
     if isinstance(opened, Comparison):
         show_comparison(opened, measure, json)
+        if not json and (found := Store(store, create=False).study_ids()):
+            which = f"'nonlin top {store} --study {found[-1]}'"
+            console().print(f"The store also holds a search: {escape(which)}", soft_wrap=True)
     elif json:
-        print_json(results_json(opened, number))
+        print_json(results_json(opened, number or 10))
     else:
-        print_results(opened, number)
+        print_results(opened, number or 10)
 
 
 def report(

@@ -68,7 +68,7 @@ class Adaptive(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.activation = activation(base)
-        _check(order, mode, per, channels, coefficients)
+        _check(order, mode, per, channels, coefficients, rho=rho, kappa=kappa, momentum=momentum)
         self.mode, self.per, self.channels, self.dim, self.order = mode, per, channels, dim, order
         self.base = base_module(self.activation, per, channels, dim)
         self._formula = core_formula(self.base)
@@ -128,7 +128,12 @@ def _backward_follows() -> bool:
     return torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
 
 
-def _check(order: int, mode: str, per: str, channels: int | None, coefficients: Sequence[float] | None) -> None:
+def _check(
+    order: int, mode: str, per: str, channels: int | None, coefficients: Sequence[float] | None, **numbers: object
+) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise NonlinError(f"{name}={value!r} must be a number.")
     if mode not in get_args(Mode):
         raise NonlinError(f"mode={mode!r} is not known; use one of {', '.join(map(repr, get_args(Mode)))}.")
     if per not in get_args(Per):

@@ -50,6 +50,8 @@ class KANLinear(Observing):
         for name, value in (("in_features", in_features), ("out_features", out_features), ("order", order)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise NonlinError(f"{name}={value!r} must be a whole number above 0.")
+        if not isinstance(noise, int | float) or not 0 <= noise < math.inf:
+            raise NonlinError(f"noise={noise!r} is a standard deviation; it must be a finite number of at least 0.")
         self.activation = activation(base)
         if self.activation.parameters:
             raise NonlinError(
