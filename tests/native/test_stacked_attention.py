@@ -10,8 +10,9 @@ from nonlin.native import library, stacked
 from nonlin.native import stacked_attention as core
 
 # (K, batch, heads, positions, features): one vector of queries, several, and parts of one; features that fill
-# vectors and that do not.
-SHAPES = ((2, 3, 2, 16, 8), (2, 1, 2, 64, 16), (1, 2, 1, 5, 3), (2, 1, 2, 33, 16), (1, 1, 1, 1, 4), (1, 2, 1, 100, 7))
+# vectors and that do not; heads that fit into registers, in float32 and in float64.
+SHAPES = ((2, 3, 2, 16, 8), (2, 1, 2, 64, 16), (1, 2, 1, 5, 3), (2, 1, 2, 33, 16), (1, 1, 1, 1, 4), (1, 2, 1, 100, 7),
+          (1, 2, 3, 16, 16), (2, 1, 2, 8, 8), (1, 2, 1, 8, 16))  # fmt: skip
 
 
 @pytest.fixture

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, c_char_p, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -73,9 +76,29 @@ class Library:
 
     def call(self, function: str, *arguments: object) -> None:
         """Call `function`; NonlinError if it reports failure."""
-        code = getattr(self.handle, function)(*arguments)
-        if code:
-            raise NonlinError(f"the compiled core failed in {function}: {_MESSAGES.get(code, code)}.")
+        entry = getattr(self.handle, function)
+        check(entry(*arguments), function)
+        if (hears := getattr(_listening, "hears", None)) is not None:
+            hears(partial(entry, *arguments))
+
+
+def check(code: int, function: str = "a call") -> None:
+    """NonlinError if a function of the core reported failure."""
+    if code:
+        raise NonlinError(f"the compiled core failed in {function}: {_MESSAGES.get(code, code)}.")
+
+
+_listening = threading.local()
+
+
+@contextmanager
+def calls_to(hears: Callable[[Callable[[], int]], None]) -> Iterator[None]:
+    """Let `hears` know of every call of the core by this thread: what makes it again and gives the code for `check`."""
+    _listening.hears = hears
+    try:
+        yield
+    finally:
+        _listening.hears = None
 
 
 @lru_cache(maxsize=1)

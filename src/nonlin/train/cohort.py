@@ -32,10 +32,12 @@ from nonlin.train.fit import first_batch_bytes, fit
 from nonlin.train.initial import Protocol, check_protocol, initial_model
 from nonlin.train.outcome import Outcome, Status
 from nonlin.train.place import CPU, place
+from nonlin.train.plan import Plan
 from nonlin.train.plans import Plans, State, first_batch
 from nonlin.train.schedule import factor, total_steps
 from nonlin.train.score import evaluate
 from nonlin.train.tally import Known, Tally
+from nonlin.train.tape import Tape, Unwritable, write
 from nonlin.zoo import Activation, activation
 
 LARGEST = 16  # children; more of them gain nothing, and leave the cache
@@ -191,6 +193,8 @@ class Cohort:
         begun = time.perf_counter()
         _keep_memory()
         self.task, self.seed, self.final = task, seed, final
+        self.tapes: dict[int, Tape] = {}  # by their plans' identities
+        self.performed: dict[int, bool] = {}
         self.alive = sorted(children, key=lambda one: sort_key(one.function))
         self.plans = plans_for(task, per, protocol, max(1, *(len(one.act.parameters) for one in children)))
         models = self._models(normalise, per, protocol)
@@ -298,8 +302,7 @@ class Cohort:
         tally = Tally(len(self.alive), self.task.load().train[1])
         for piece in epoch:
             plan = self.plans.training(piece.x, piece.y, self.state.shared)
-            plan.bind(self.functions)
-            loss, output, *gradients = plan.run(self.state.parameters, self.state.buffers, piece.x, piece.y)
+            loss, output, *gradients = self._perform(plan, piece.x, piece.y)
             assert loss is not None
             assert output is not None
             tally.add(loss, output, piece.y, piece.weight)
@@ -331,11 +334,30 @@ class Cohort:
         return [evaluate(Known(one[k] for one in outputs), nothing, y, CPU, size) for k in range(len(self.alive))]
 
     def _output(self, x: Any) -> Tensor:
-        plan = self.plans.evaluation(x, self.state.shared)
-        plan.bind(self.functions)
-        (output,) = plan.run(self.state.parameters, self.state.buffers, x)
+        (output,) = self._perform(self.plans.evaluation(x, self.state.shared), x)
         assert output is not None
-        return output
+        return output.clone()  # the next part's would take its place
+
+    def _perform(self, plan: Plan, *batch: Tensor) -> list[Tensor | None]:
+        """A plan's outputs, until it is performed again: from the second time on by its tape, if it can have one."""
+        number = id(plan)
+        tape = self.tapes.get(number)
+        if tape is not None:
+            return tape.run(*batch)
+        plan.bind(self.functions)
+        if self.performed.get(number) and not plan.unwritable:
+            key = len(self.alive), self.functions.plain, self.functions.native
+            try:
+                tape, plan.rooms[key] = write(
+                    plan, plan.rooms.get(key), self.state.parameters, self.state.buffers, *batch
+                )
+            except Unwritable:
+                plan.unwritable = True
+            else:
+                self.tapes[number] = tape
+                return tape.outputs
+        self.performed[number] = True
+        return plan.run(self.state.parameters, self.state.buffers, *batch)
 
     # Leaving
 
@@ -364,6 +386,7 @@ class Cohort:
         if not rows:
             return
         self.functions = Activations([one.function for one in self.alive])
+        self.tapes = {}
         self.optimiser.keep(index)
         fixed = {n: p[index] for n, p in self.state.parameters.items() if n not in self.names}
         self.state = State(

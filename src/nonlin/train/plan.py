@@ -38,6 +38,7 @@ class Plan:
     ----------
     shared : the names of buffers that are one for all children
     sites : the activations, to be given their functions by `bind`
+    rooms, unwritable : what `nonlin.train.tape` learned of it
     """
 
     recording: Recording
@@ -48,6 +49,8 @@ class Plan:
     sites: list[Site] = field(default_factory=list)
     size: int = 0
     constants: dict[int, Any] = field(default_factory=dict)
+    rooms: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    unwritable: bool = False
 
     def bind(self, activations: Activations) -> None:
         """The children's functions, in the order of the rows of everything that is stacked."""

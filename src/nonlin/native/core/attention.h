@@ -33,6 +33,27 @@ NONLIN_INLINE T largest_of(const T* x, int64_t n) {
   return fold_lanes<T>(most, [](auto a, auto b) { return b > a ? b : a; });
 }
 
+// Where a head's numbers lie.
+template <class T>
+struct Head {
+  Head(const nl_attention& c, int64_t child, int64_t batch, int64_t head) {
+    const int64_t in = child * c.child + batch * c.batch + head * c.head;
+    const int64_t outside = child * c.out_child + batch * c.out_batch + head * c.out_head;
+    const int64_t by = child * c.by_child + batch * c.by_batch + head * c.by_head;
+    const int64_t number = (child * c.batches + batch) * c.heads + head;
+    q = static_cast<const T*>(c.q) + in, k = static_cast<const T*>(c.k) + in, v = static_cast<const T*>(c.v) + in;
+    shares = static_cast<T*>(c.shares) + number * c.positions * padded<T>(c.positions);
+    if (c.gradient) {
+      gradient = static_cast<const T*>(c.gradient) + outside;
+      by_q = static_cast<T*>(c.by_q) + by, by_k = static_cast<T*>(c.by_k) + by, by_v = static_cast<T*>(c.by_v) + by;
+    } else {
+      out = static_cast<T*>(c.out) + outside;
+    }
+  }
+  const T *q, *k, *v, *gradient = nullptr;
+  T *shares, *out = nullptr, *by_q = nullptr, *by_k = nullptr, *by_v = nullptr;
+};
+
 // One head after another. Shares lie as (key, query): what a softmax runs over is then the same lane of many vectors,
 // and no sum runs across lanes. With causality the blocks of keys that a block of queries does not see are left out.
 template <class T>
@@ -47,26 +68,20 @@ class AttentionJob {
     scratch_ = memory_.take_unset<T>(panel_size<T>());
   }
 
-  void forward(int64_t child, int64_t batch, int64_t head) {
-    const int64_t in = child * c_.child + batch * c_.batch + head * c_.head;
-    T* p = static_cast<T*>(c_.shares) + ((child * c_.batches + batch) * c_.heads + head) * n_ * wide_;
-    transpose(n_, d_, at(c_.q, in), c_.position, turned_, wide_);
-    by_key_and_query(at(c_.k, in), c_.position, p);
-    softmax(p);
-    sum_over_keys(p, at(c_.v, in), c_.position, static_cast<T*>(c_.out) + outside(child, batch, head), c_.out_position);
+  void forward(const Head<T>& head) {
+    transpose(n_, d_, head.q, c_.position, turned_, wide_);
+    by_key_and_query(head.k, c_.position, head.shares);
+    softmax(head.shares);
+    sum_over_keys(head.shares, head.v, c_.position, head.out, c_.out_position);
   }
 
-  void backward(int64_t child, int64_t batch, int64_t head) {
-    const int64_t in = child * c_.child + batch * c_.batch + head * c_.head;
-    const int64_t grad = child * c_.by_child + batch * c_.by_batch + head * c_.by_head;
-    const T* g = at(c_.gradient, outside(child, batch, head));
-    const T* p = static_cast<const T*>(c_.shares) + ((child * c_.batches + batch) * c_.heads + head) * n_ * wide_;
-    sum_over_queries(p, rows_of(g, c_.out_position), static_cast<T*>(c_.by_v) + grad);
-    transpose(n_, d_, g, c_.out_position, turned_, wide_);
-    by_key_and_query(at(c_.v, in), c_.position, scores_);
-    through_softmax(p);
-    sum_over_keys(scores_, at(c_.k, in), c_.position, static_cast<T*>(c_.by_q) + grad, c_.by_position);
-    sum_over_queries(scores_, rows_of(at(c_.q, in), c_.position), static_cast<T*>(c_.by_k) + grad);
+  void backward(const Head<T>& head) {
+    sum_over_queries(head.shares, rows_of(head.gradient, c_.out_position), head.by_v);
+    transpose(n_, d_, head.gradient, c_.out_position, turned_, wide_);
+    by_key_and_query(head.v, c_.position, scores_);
+    through_softmax(head.shares);
+    sum_over_keys(scores_, head.k, c_.position, head.by_q, c_.by_position);
+    sum_over_queries(scores_, rows_of(head.q, c_.position), head.by_k);
   }
 
  private:
@@ -75,11 +90,6 @@ class AttentionJob {
     const T* data;
     int64_t step;
   };
-
-  static const T* at(const void* base, int64_t offset) { return static_cast<const T*>(base) + offset; }
-  int64_t outside(int64_t child, int64_t batch, int64_t head) const {
-    return child * c_.out_child + batch * c_.out_batch + head * c_.out_head;
-  }
 
   // The right factor of a product: where it lies, if its rows are whole vectors, or a copy padded with zeros.
   Rows rows_of(const T* from, int64_t step) const {
@@ -184,15 +194,119 @@ class AttentionJob {
   T *turned_, *copy_, *scores_, *result_, *scratch_;
 };
 
+// The same where the positions are a line's lanes and D is the number of features: a head in registers.
+template <class T, int D>
+class SmallAttentionJob {
+ public:
+  explicit SmallAttentionJob(const nl_attention& c) : c_(c) {}
+
+  void forward(const Head<T>& head) const {
+    line s[N];
+    by_key_and_query(head.q, c_.position, head.k, s);
+    softmax(s);
+    memcpy(head.shares, s, sizeof s);
+    row rows[N];
+    load(head.v, c_.position, rows);
+    combine(head.shares, 1, N, rows, head.out, c_.out_position);
+  }
+
+  void backward(const Head<T>& head) const {
+    row rows[N];
+    load(head.gradient, c_.out_position, rows);
+    combine(head.shares, N, 1, rows, head.by_v, c_.by_position);
+    line s[N];
+    by_key_and_query(head.gradient, c_.out_position, head.v, s);
+    through_softmax(head.shares, s);
+    const T* weights = reinterpret_cast<const T*>(s);
+    load(head.k, c_.position, rows);
+    combine(weights, 1, N, rows, head.by_q, c_.by_position);
+    load(head.q, c_.position, rows);
+    combine(weights, N, 1, rows, head.by_k, c_.by_position);
+  }
+
+ private:
+  static constexpr int64_t N = Line<T>::lanes;
+  typedef typename Line<T>::type line;  // a number of each query
+  typedef T row __attribute__((vector_size(D * sizeof(T)), aligned(sizeof(T)), may_alias));
+
+  static NONLIN_INLINE_MEMBER void load(const T* from, int64_t step, row* rows) {
+    NONLIN_UNROLL
+    for (int64_t i = 0; i < N; ++i) rows[i] = *reinterpret_cast<const row*>(from + i * step);
+  }
+
+  // s[key] = sum over features of the queries' (query, feature) * rows (key, feature), both of the caller's layout
+  NONLIN_INLINE_MEMBER void by_key_and_query(const T* queries, int64_t step, const T* rows, line* s) const {
+    line turned[D];
+    transpose(N, int64_t(D), queries, step, reinterpret_cast<T*>(turned), N);
+    for (int64_t key = 0; key < N; ++key) {
+      const T* number = rows + key * c_.position;
+      line sum = turned[0] * number[0];
+      NONLIN_UNROLL
+      for (int f = 1; f < D; ++f) sum += turned[f] * number[f];
+      s[key] = sum;
+    }
+  }
+
+  // to[i] = sum over j of weights[i*across + j*along] * rows[j]
+  static NONLIN_INLINE_MEMBER void combine(const T* weights, int64_t across, int64_t along, const row* rows, T* to,
+                                           int64_t step) {
+    for (int64_t i = 0; i < N; ++i) {
+      const T* weight = weights + i * across;
+      row sum = rows[0] * weight[0];
+      NONLIN_UNROLL
+      for (int64_t j = 1; j < N; ++j) sum += rows[j] * weight[j * along];
+      *reinterpret_cast<row*>(to + i * step) = sum;
+    }
+  }
+
+  void softmax(line* s) const {
+    T* const numbers = reinterpret_cast<T*>(s);
+    for (int64_t key = 1; c_.causal && key < N; ++key)
+      for (int64_t query = 0; query < key; ++query) numbers[key * N + query] = -T(INFINITE);
+    line most = s[0], sum = {};
+    for (int64_t key = 1; key < N; ++key) most = s[key] > most ? s[key] : most;
+    const T scale = T(c_.scale);  // above 0
+    for (int64_t key = 0; key < N; ++key) s[key] = (s[key] - most) * scale;
+    NONLIN_INDEPENDENT
+    for (int64_t i = 0; i < N * N; ++i) numbers[i] = exponential(numbers[i]);
+    for (int64_t key = 0; key < N; ++key) sum += s[key];
+    const line factor = T(1) / sum;
+    for (int64_t key = 0; key < N; ++key) s[key] *= factor;
+  }
+
+  // The gradient by the scores, in place of that by the shares.
+  void through_softmax(const T* shares, line* s) const {
+    const line* const p = reinterpret_cast<const line*>(shares);
+    const T scale = T(c_.scale);
+    line sum = {};
+    for (int64_t key = 0; key < N; ++key) sum += s[key] * p[key];
+    for (int64_t key = 0; key < N; ++key) s[key] = p[key] * (s[key] - sum) * scale;
+  }
+
+  const nl_attention& c_;
+};
+
+template <class Job, class T>
+void attend_with(const nl_attention& call, int64_t child) {
+  Job job(call);
+  for (int64_t b = 0; b < call.batches; ++b)
+    for (int64_t h = 0; h < call.heads; ++h) {
+      const Head<T> head(call, child, b, h);
+      if (call.gradient)
+        job.backward(head);
+      else
+        job.forward(head);
+    }
+}
+
 template <class T>
 void attend_one(const nl_attention& call, int64_t child) {
-  AttentionJob<T> job(call);
-  for (int64_t b = 0; b < call.batches; ++b)
-    for (int64_t h = 0; h < call.heads; ++h)
-      if (call.gradient)
-        job.backward(child, b, h);
-      else
-        job.forward(child, b, h);
+  if (call.positions == Line<T>::lanes && call.features == 8)
+    attend_with<SmallAttentionJob<T, 8>, T>(call, child);
+  else if (call.positions == Line<T>::lanes && call.features == 16)
+    attend_with<SmallAttentionJob<T, 16>, T>(call, child);
+  else
+    attend_with<AttentionJob<T>, T>(call, child);
 }
 
 static void attend(const nl_attention& call) {
