@@ -114,8 +114,8 @@ def test_partial_tables_go_on(tmp_path):
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(NonlinError, match="there is one of digits-mlp, tabular-cancer"):
-        find_table("digits-vit")
+    with pytest.raises(NonlinError, match="there is one of digits-cnn, digits-mlp"):
+        find_table("chars-gpt")
     (tmp_path / "x.gz").write_text("nothing")
     with pytest.raises(NonlinError, match="cannot be read as a table"):
         read_table(tmp_path / "x.gz")

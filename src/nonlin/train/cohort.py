@@ -194,7 +194,7 @@ class Cohort:
         _keep_memory()
         self.task, self.seed, self.final = task, seed, final
         self.tapes: dict[int, Tape] = {}  # by their plans' identities
-        self.performed: dict[int, bool] = {}
+        self.performed: set[int] = set()  # the same
         self.alive = sorted(children, key=lambda one: sort_key(one.function))
         self.plans = plans_for(task, per, protocol, max(1, *(len(one.act.parameters) for one in children)))
         models = self._models(normalise, per, protocol)
@@ -339,24 +339,20 @@ class Cohort:
         return output.clone()  # the next part's would take its place
 
     def _perform(self, plan: Plan, *batch: Tensor) -> list[Tensor | None]:
-        """A plan's outputs, until it is performed again: from the second time on by its tape, if it can have one."""
-        number = id(plan)
-        tape = self.tapes.get(number)
-        if tape is not None:
+        """A plan's outputs, until it is performed again: by its tape, if it can have one and was performed before."""
+        number, key = id(plan), (len(self.alive), self.functions.plain, self.functions.native)
+        if (tape := self.tapes.get(number)) is not None:
             return tape.run(*batch)
         plan.bind(self.functions)
-        if self.performed.get(number) and not plan.unwritable:
-            key = len(self.alive), self.functions.plain, self.functions.native
+        if (number in self.performed or key in plan.rooms) and not plan.unwritable:
             try:
-                tape, plan.rooms[key] = write(
+                self.tapes[number], plan.rooms[key] = write(
                     plan, plan.rooms.get(key), self.state.parameters, self.state.buffers, *batch
                 )
+                return self.tapes[number].outputs
             except Unwritable:
                 plan.unwritable = True
-            else:
-                self.tapes[number] = tape
-                return tape.outputs
-        self.performed[number] = True
+        self.performed.add(number)
         return plan.run(self.state.parameters, self.state.buffers, *batch)
 
     # Leaving
