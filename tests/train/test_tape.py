@@ -147,13 +147,30 @@ def test_every_kind_of_operation_is_made_again():
         values, places = x.reshape(2, 3).sort(dim=1, descending=True)
         whole = torch.arange(6.0).reshape(2, 3) + torch.zeros(2, 3).scatter_(1, places, values)
         whole[0] = whole[1].exp()
-        return torch.cat([whole.mT.contiguous().flatten(), torch.linspace(0, 1, 2), x.clone()])
+        normal, mean, _ = torch.ops.aten._native_batch_norm_legit(
+            whole, None, None, running, running.clone(), True, 0.1, 1e-5
+        )  # changes a tensor, and makes others
+        picked = whole[:, torch.tensor([2, 0])]
+        parts = (
+            whole.mT.contiguous().flatten(),
+            torch.linspace(0, 1, 2),
+            x.clone(),
+            normal.flatten(),
+            mean,
+            running,
+            picked,
+        )
+        return torch.cat([one.flatten() for one in parts])
 
+    running = torch.zeros(3)
     buffers = {"x": torch.randn(6, generator=torch.Generator().manual_seed(0))}
     plan = by_hand(kinds)
     tape, _ = write(plan, None, {}, buffers)
     for _ in range(3):
         buffers["x"].copy_(torch.randn(6))
+        before = running.clone()
         (expected,) = plan.run({}, buffers)
+        running.copy_(before)
         (found,) = tape.run()
         assert torch.equal(found, expected)
+        assert not torch.equal(running, before)

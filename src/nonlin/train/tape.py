@@ -30,7 +30,6 @@ _LINE = 64  # bytes: tensors begin with a cache line
 _EMPTY = {
     f"aten::{name}" for name in ("empty.memory_format", "empty_like", "new_empty", "empty_strided", "new_empty_strided")
 }
-_LOOKS = torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape
 
 
 class Unwritable(Exception):
@@ -169,7 +168,7 @@ class _Writing(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if any(tag in func.tags for tag in _LOOKS) and self._looks_at_what_changes(args):
+        if _looks(func, args) and any(one.untyped_storage().data_ptr() in self.changing for one in _tensors(args)):
             raise Unwritable(f"{func} depends on numbers that change")
         result = func(*args, **kwargs)
         made = list(_made(func, args, kwargs, result))
@@ -178,14 +177,11 @@ class _Writing(TorchDispatchMode):
                 self.calls.append((False, partial(func, *args, **kwargs)))
             return result
         places = {id(one): self._place(one) for one in made}
-        if func._schema.name not in _EMPTY and func.name() not in _EMPTY:
+        if func.name() not in _EMPTY:
             for one in made:
                 places[id(one)].copy_(one)
             self.calls.append((False, _again(func, args, kwargs, result, places)))
         return _mapped(result, places)
-
-    def _looks_at_what_changes(self, args: Sequence[Any]) -> bool:
-        return any(one.untyped_storage().data_ptr() in self.changing for one in _tensors(args))
 
     def _place(self, like: Tensor) -> Tensor:
         """Room for the next tensor, of the sizes and strides of this one."""
@@ -202,10 +198,15 @@ class _Writing(TorchDispatchMode):
         return piece.as_strided(like.shape, like.stride(), like.storage_offset())
 
 
+def _looks(func: Any, args: Sequence[Any]) -> bool:
+    """Whether what an operation gives, as a number of Python's or a shape, depends on the numbers in its tensors."""
+    if func is torch.ops.aten.index.Tensor:
+        return any(one.dtype in (torch.bool, torch.uint8) for one in _tensors(args[1]))
+    return any(tag in func.tags for tag in (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape))
+
+
 def _made(func: Any, args: Any, kwargs: Any, result: Any) -> list[Tensor]:
     """The tensors of a result that lie in new memory, each piece of memory once."""
-    if func._schema.is_mutable:
-        return []
     known = {one.untyped_storage()._cdata for one in _tensors((args, list((kwargs or {}).values())))}
     made = []
     for one in _tensors([result]):
@@ -241,7 +242,7 @@ def _again(func: Any, args: Any, kwargs: Any, result: Any, places: Mapping[int, 
         place = places[id(result)]
         if func is torch.ops.aten.clone.default:
             return partial(place.copy_, args[0])
-        if (variant := _with_out(func)) is not None:
+        if not func._schema.is_mutable and (variant := _with_out(func)) is not None:
             return partial(variant[0], *args, **{**kwargs, variant[1]: place})
     wanted = [places.get(id(one)) for one in _tensors([result])]
 
