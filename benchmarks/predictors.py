@@ -1,11 +1,11 @@
-"""Does entropy predict which activation trains well? Rank correlations over every trained function of a search.
+"""Does entropy predict which activation trains well? Rank correlations over every trained function of `core-1`.
 
-    nonlin search --space core-1 --no-halving --store core1.db
-    python benchmarks/predictors.py core1.db --markdown
+    python benchmarks/predictors.py digits-mlp digits-cnn digits-vit --markdown
 
 Predictors are computed at the initial parameters, for pre-activations N(0, 1): entropy H (smoothed by 0.1) and its
-scale-free form J (smoothed by 0.1·sd), and simple competitors. The score is the validation loss after the last epoch
-(lower is better) of all candidates that were trained to the end. Intervals: 95% bootstrap over functions.
+scale-free form J (smoothed by 0.1·sd), and simple competitors. What they are compared with is the validation loss after
+the last epoch (lower is better), its mean over the seeds, of all functions of the tasks' tables that did not diverge
+(`nonlin.benchmarks.read_table`; `nonlin bench table` makes another). Intervals: 95% bootstrap over functions.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 
 import nonlin as nl
+from nonlin.benchmarks import find_table, read_table
 from nonlin.errors import NonlinError
 from nonlin.expr.tree import size
 
@@ -60,44 +62,47 @@ def interval(a: np.ndarray, b: np.ndarray, generator: np.random.Generator, repea
     return float(low), float(high)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("store")
-    parser.add_argument("--functions", type=int, help="a random sample of so many functions; default: all")
-    parser.add_argument("--markdown", action="store_true", help="print a table for the documentation")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore", RuntimeWarning)
-    study = nl.Study.open(options.store)
-    trials = [t for t in study.trials() if t.role == "candidate" and t.status == "ok"]
-    if options.functions and options.functions < len(trials):
-        chosen = np.random.default_rng(0).choice(len(trials), options.functions, replace=False)
-        trials = [trials[index] for index in sorted(chosen)]
-    rows = [predictors(trial.formula) for trial in trials]
-    loss = np.array([trial.loss for trial in trials])
-    best = loss <= np.quantile(loss, 0.25)
-    generator = np.random.default_rng(0)
-    machine = study.provenance
-    print(
-        f"{study.config.task}, {study.config.space}, seed {study.config.seed}: {len(trials)} functions trained to the "
-        f"end; nonlin {machine['nonlin']} ({machine['commit']}), torch {machine['torch']}\n"
-    )
-    pattern = "| {} | {} | {} | {} |" if options.markdown else "{:40} {:28} {:28} {}"
-    print(pattern.format("predictor", "all functions", "best quarter", "functions"))
-    if options.markdown:
-        print("|---|---|---|---|")
-    lines = []
+def judged(loss: np.ndarray, rows: list[dict[str, float]]) -> dict[str, tuple[str, str, int]]:
+    """For each predictor its correlation with the loss, over all functions and over the best quarter; their number."""
+    best, generator = loss <= np.quantile(loss[np.isfinite(loss)], 0.25), np.random.default_rng(0)
+    found = {}
     for name in rows[0]:
         values = np.array([row[name] for row in rows])
-        cells, strength = [], 0.0
-        for part in (np.isfinite(values), np.isfinite(values) & best):
+        known, cells = np.isfinite(values) & np.isfinite(loss), []
+        for part in (known, known & best):
             rho = correlation(values[part], loss[part])
             low, high = interval(values[part], loss[part], generator)
             cells.append(f"{rho:+.2f} ({low:+.2f} to {high:+.2f})")
-            strength = strength or abs(rho)
-        lines.append((strength, pattern.format(name, *cells, int(np.isfinite(values).sum()))))
-    for _, line in sorted(lines, reverse=True):
-        print(line)
+        found[name] = cells[0], cells[1], int(known.sum())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", nargs="+", help="a task that the project has a table of, or the file of a table")
+    parser.add_argument("--functions", type=int, help="a random sample of so many functions; default: all")
+    parser.add_argument("--markdown", action="store_true", help="print tables for the documentation")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore", RuntimeWarning)
+    known: dict[str, dict[str, float]] = {}
+    pattern = "| {} | {} | {} | {} |" if options.markdown else "{:40} {:28} {:28} {}"
+    for name in options.task:
+        table = read_table(name if Path(name).exists() else find_table(name))
+        chosen = np.arange(len(table.formulas))
+        if options.functions and options.functions < len(chosen):
+            chosen = np.sort(np.random.default_rng(0).choice(chosen, options.functions, replace=False))
+        formulas = [table.formulas[k] for k in chosen]
+        known |= {formula: predictors(formula) for formula in formulas if formula not in known}
+        loss, made = table.losses[chosen].mean(axis=1), table.header["provenance"]
+        seeds = f"{len(table.seeds)} seed{'s' * (len(table.seeds) > 1)}"
+        print(f"\n{table.task}, {seeds}; trained by nonlin {made['commit']}, torch {made['torch']}\n")
+        print(pattern.format("predictor", "all functions", "best quarter", "functions"))
+        if options.markdown:
+            print("|---|---|---|---|")
+        found = judged(loss, [known[formula] for formula in formulas])
+        for predictor, cells in sorted(found.items(), key=lambda one: -abs(float(one[1][0].split()[0]))):
+            print(pattern.format(predictor, *cells))
 
 
 if __name__ == "__main__":
