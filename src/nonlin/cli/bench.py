@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,17 +71,24 @@ def _print_strategies(found: Measured) -> None:
             _percent(row["better_at_the_end"], row["better_at_the_end_interval"]),
             _percent(row["regret"], row["regret_interval"]),
             f"{row['milliseconds']:.2f}",
-            f"{row['share_of_training']:.1%}",
-            f"{row['share_of_plain_training']:.2%}",
+            _share(row["milliseconds"], found.training_milliseconds, 1),
+            _share(row["milliseconds"], found.training["torch"], 2),
         )
     out.print(shown)
+    own, plain = found.training_milliseconds, found.training["torch"]
+    shares = [f"of training: its share of the {own:.1f} ms that a training takes here"] if math.isfinite(own) else []
+    shares += [f"of plain: of the {plain:.0f} ms that it takes in plain torch"] if math.isfinite(plain) else []
     out.print(
         "\nto the best 1%: functions tried until the first of them, median; better at the end: functions at least as "
         "good as the best found, mean; regret: the same over the whole budget, geometric mean; 95% intervals. ms each: "
-        f"CPU time of a proposal; of training: its share of the {found.training_milliseconds:.1f} ms that a training "
-        f"takes here; of plain: of the {found.training['torch']:.0f} ms that it takes in plain torch.",
+        f"{'; '.join(['CPU time of a proposal', *shares])}.",
         soft_wrap=True,
     )
+
+
+def _share(milliseconds: float, training: float, digits: int) -> str:
+    """What a proposal takes of a training; nothing where no training could be timed."""
+    return f"{milliseconds / training:.{digits}%}" if math.isfinite(training) else ""
 
 
 def _percent(value: float, interval: tuple[float, float]) -> str:
