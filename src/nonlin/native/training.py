@@ -43,6 +43,16 @@ class Trained:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A child before its first step: its function, its parameters' names, its weights, and the time that this took."""
+
+    function: Function
+    names: tuple[str, ...]
+    weights: Array
+    seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Training:
     """What the children share.
@@ -84,21 +94,31 @@ class Training:
         initial : the value that each parameter begins with
         rungs : {epoch: loss}; the child is stopped after that many epochs if its validation loss is above
         """
-        begin = time.perf_counter()
+        begun = self.begin(expr, initial)
+        return None if begun is None else self.finish(begun, rungs, learning_rate)
+
+    def begin(self, expr: Expr, initial: Mapping[str, float]) -> Begun | None:
+        """What comes before a child's first step; None where the core cannot train it."""
+        start = time.perf_counter()
         compiled = function(expr, tuple(initial))
         if not compiled.supported or (initial and self.per is None):
             return None
         weights = self.initial_weights(compiled, tuple(initial.values()))
-        epochs = len(self.order)
+        return Begun(compiled, tuple(initial), weights, time.perf_counter() - start)
+
+    def finish(self, begun: Begun, rungs: Mapping[int, float] | None, learning_rate: float | None) -> Trained:
+        """Train what was begun; see `train`."""
+        start, epochs = time.perf_counter(), len(self.order)
         curves = np.full((len(CURVES), epochs), math.nan)
-        first, second = np.zeros((2, len(weights)), weights.dtype)
+        first, second = np.zeros((2, len(begun.weights)), begun.weights.dtype)
         rate = self.learning_rate if learning_rate is None else learning_rate
         own: dict[str, Any] = dict(zip(CURVES, curves, strict=True))
-        child = Child(compiled, weights, self.order, rate, first, second, **own)
+        child = Child(begun.function, begun.weights, self.order, rate, first, second, **own)
         rows = (CChild * 1)()
         fill_in(rows[0], child)
         status = self._epochs(rows, curves[CURVES.index("valid_loss")], rungs or {})
-        return Trained(status, curves, self._means(weights, tuple(initial)), time.perf_counter() - begin)
+        means = self._means(begun.weights, begun.names)
+        return Trained(status, curves, means, begun.seconds + time.perf_counter() - start)
 
     def initial_weights(self, compiled: Function, values: tuple[float, ...]) -> Array:
         """A child's flat parameters before its first step, those of the activation with these values."""

@@ -77,8 +77,7 @@ class Job:
 
     def trained(self, shared: Training) -> Trained | None:
         """Train it without torch, after `shared`; None where that cannot be done, and `run` can."""
-        act = activation(self.formula, **self.initial)
-        return shared.train(act.expr, act.parameters, self.rungs, self.learning_rate)
+        return trained([self], shared)[0]
 
     def joins(self, other: Job) -> bool:
         """Whether the two may be trained in one cohort: they differ in nothing but activation, rate and rungs."""
@@ -87,6 +86,16 @@ class Job:
     def common(self) -> tuple[object, ...]:
         """What those that are trained together, or after one `Training`, have in common."""
         return self.seed, self.normalise, self.per, self.protocol, self.final
+
+
+def trained(jobs: Sequence[Job], shared: Training) -> list[Trained | None]:
+    """`Job.trained` of each. All are begun before one is trained: training leaves little of Python in the caches."""
+    acts = [activation(job.formula, **job.initial) for job in jobs]
+    begun = [shared.begin(act.expr, act.parameters) for act in acts]
+    return [
+        None if one is None else shared.finish(one, job.rungs, job.learning_rate)
+        for job, one in zip(jobs, begun, strict=True)
+    ]
 
 
 def run_together(jobs: Sequence[Job], task: Task) -> list[Outcome]:

@@ -293,9 +293,11 @@ def _work(connection: Connection) -> None:
 
 def _train(jobs: list[Job], shared: Training | None, packed: bytes) -> list[Outcome | Trained]:
     """What becomes of the jobs; torch is loaded, and the task unpacked, where one of them needs it."""
+    from nonlin.run.job import trained
+
     found: list[Outcome | Trained | None] = [None] * len(jobs)
     if jobs[0].engine == "core" and not jobs[0].final and shared is not None:
-        found = [job.trained(shared) for job in jobs]
+        found = list(trained(jobs, shared))
     rest = [job for job, one in zip(jobs, found, strict=True) if one is None]
     others = iter(_train_by_torch(rest, packed) if rest else ())
     return [next(others) if one is None else one for one in found]

@@ -199,8 +199,8 @@ class Cohort:
         self.plans = plans_for(task, per, protocol, max(1, *(len(one.act.parameters) for one in children)))
         models = self._models(normalise, per, protocol)
         self._stack(models)
-        fits = max(1, _CACHE // (_widest(task) * max(1, len(self.alive))))  # batches
-        self.rows_at_once = fits * task.budget.batch_size  # in evaluation
+        # in evaluation, whatever the number of children: every shape of a batch is recorded for itself
+        self.rows_at_once = max(1, _CACHE // (_widest(task) * cohort_size(task))) * task.budget.batch_size
         self._share(time.perf_counter() - begun, self.alive)
 
     # Setting up
