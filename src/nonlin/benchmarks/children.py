@@ -40,7 +40,7 @@ FORMULAS = (
 SIZES = {  # (rows of the task's data or None for all, epochs): what a child's time is measured on
     "digits-mlp": (None, 20),
     "digits-cnn": (None, 3),
-    "digits-vit": (None, 2),
+    "digits-vit": (None, 6),
     "chars-gpt": (400, 1),
 }
 TARGETS = {("digits-mlp", "core"): 9.0, ("digits-mlp", "cohort"): 5.0}  # for every other task and "cohort": 3
