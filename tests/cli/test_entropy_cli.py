@@ -62,6 +62,13 @@ def test_the_entropy_of_a_uniform_output_is_0_and_nothing_near_it(run, density):
     assert ": 0.000000 nats" in run("worst", *given)[1]
 
 
+def test_samples_of_few_values_are_noticed(run, tmp_path):
+    np.save(tmp_path / "few.npy", np.arange(100) % 5)
+    code, out, err = run("worst", "--samples", tmp_path / "few.npy")
+    assert (code, "only 5 of the 100 samples differ" in err) == (0, True)
+    assert "nats" in out
+
+
 def test_worst_of_samples(run, samples, tmp_path):
     code, out, _ = run("worst", "--samples", samples, "-o", tmp_path / "w.png")
     assert code == 0
@@ -88,6 +95,9 @@ def test_derive_draws(run, tmp_path):
         (("worst", "--low", "3", "--high", "1"), "did you mean low=1, high=3"),
         (("worst", "--fixed", "mean"), "'variance'"),
         (("worst", "--samples", "none.npy"), "cannot read samples"),
+        (("worst", "--fixed", "variance", "--high", "2"), "has no bounds"),
+        (("derive", "relu", "-o", "no/folder.png"), "its folder does not exist"),
+        (("derive", "3"), "In Python, nonlin.entropy.correction"),
         (("worst", "--samples", "none.npy", "--loc", "1"), "leave out --loc"),
         (("derive", "relu", "--samples", "none.npy", "--density", "normal"), "leave out --density"),
     ],

@@ -262,6 +262,7 @@ def test_a_table_of_ones_own():
         ({"mode": "entropic"}, "'entropy', 'learned', 'entropy-init'"),
         ({"per": "layer"}, "'tensor' or 'channel'"),
         ({"per": "channel"}, "channels=None"),
+        ({"channels": 8}, "channels=8 belong to per='channel'"),
         ({"order": 0}, "from 1 to 12"),
         ({"rho": 1.0}, "inside if it is trained"),
         ({"rho": math.nan}, "rho=nan"),

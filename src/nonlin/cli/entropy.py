@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from nonlin.cli.screen import console, print_json, table
+from nonlin.cli.screen import complain, console, print_json, table
 from nonlin.errors import DensityError, NonlinError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def derive(
     """
     from nonlin.entropy import H, J, improve
 
+    _check_picture(output)
     source = _source(density, loc, scale, df, samples)
     smooth = 0.1
     found = improve(formula, source, eps)
@@ -92,8 +93,8 @@ def worst(
     scale: float = _SCALE,
     df: float = _DF,
     samples: Path = _SAMPLES,
-    low: float = typer.Option(0.0, help="Lower bound of the output."),
-    high: float = typer.Option(1.0, help="Upper bound of the output."),
+    low: float = typer.Option(None, help="Lower bound of the output. Default: 0."),
+    high: float = typer.Option(None, help="Upper bound of the output. Default: 1."),
     fixed: str = typer.Option("range", help="What is held fixed: the output's 'range' or its 'variance'."),
     output: Path = _OUTPUT,
     json: bool = _JSON,
@@ -105,6 +106,10 @@ def worst(
     from nonlin.entropy import H
     from nonlin.entropy import worst as find
 
+    if fixed == "variance" and (low, high) != (None, None):
+        raise NonlinError("with --fixed variance the output has no bounds; leave out --low and --high.")
+    low, high = 0.0 if low is None else low, 1.0 if high is None else high
+    _check_picture(output)
     source = _source(density, loc, scale, df, samples)
     act = find(source, low, high, fixed)  # type: ignore[arg-type]
     entropy = round(H(act, source), 12) + 0.0  # what is left of a sum that is 0 is not shown, nor is -0
@@ -127,6 +132,14 @@ def worst(
         out.print(f"picture: {output}", soft_wrap=True)
 
 
+def _check_picture(output: Path | None) -> None:
+    """Before anything is computed: can the picture be written?"""
+    if output is not None:
+        from nonlin.report.plot import checked_format
+
+        checked_format(output)
+
+
 def _nats(value: float) -> str:
     return f"{round(value, 6) + 0.0:.6f}"  # no -0.000000
 
@@ -144,7 +157,14 @@ def _source(
         given["density"] = name  # type: ignore[assignment]
     if given:
         raise NonlinError(f"--samples stands for itself; leave out --{next(iter(given))}.")
-    return density(_read(samples))
+    values = _read(samples)
+    if 0 < (different := len(set(values.tolist()))) <= len(values) / 2:
+        complain(
+            f"only {different} of the {len(values):,} samples differ. What follows is of a smooth density that is put "
+            "in their place; the entropy of so few values themselves would be -inf.",
+            "note",
+        )
+    return density(values)
 
 
 def _read(path: Path):

@@ -71,7 +71,7 @@ def search(
     def begin(crew: Executor, watcher: Watcher) -> Study:
         from nonlin.run import search as run_search
 
-        if crew.slots() > window:
+        if 0 < window < crew.slots():
             complain(
                 f"of {crew.slots()} workers only {window} can be busy at once: --window {2 * crew.slots()} or so uses "
                 "them all (another window is another search)",

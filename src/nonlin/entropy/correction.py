@@ -134,7 +134,8 @@ def correction(
     if exact.pieces is not None and not exact.moving and metric != "scale-free":
         raise EntropyError(
             f"{act.name} is flat wherever the density {source.name} lives, so its {metric} correction is 0 "
-            "or does not exist. Ask for metric='scale-free'."
+            "or does not exist. In Python, nonlin.entropy.correction(f, density, metric='scale-free') may have a "
+            "direction."
         )
     if metric == "inverse":
         if smoothing:

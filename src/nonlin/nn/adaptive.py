@@ -142,6 +142,8 @@ def _check(
         raise NonlinError(
             f"per='channel' needs the number of channels, a whole number above 0; got channels={channels!r}."
         )
+    if per == "tensor" and channels is not None:
+        raise NonlinError(f"channels={channels!r} belong to per='channel'; leave them out, or say per='channel'.")
     if not isinstance(order, int) or isinstance(order, bool) or not 1 <= order <= 12:
         raise NonlinError(f"order={order!r} must be a whole number of Hermite terms from 1 to 12.")
     if coefficients is not None:

@@ -48,7 +48,7 @@ def plot_improvement(found: Improvement, path: Path) -> Path:
         _along(axes[3], amplitudes, raw, f"entropy H, smoothed by {SMOOTHING:g} (nats)")
         _along(axes[4], amplitudes, free, f"scale-free J, smoothed by {SMOOTHING:g}·sd (nats)")
         errors = [_bayes_error(act, found.density) for act in family[::2]]
-        _along(axes[5], amplitudes[::2], errors, "Bayes error of two classes")
+        _along(axes[5], amplitudes[::2], errors, "Bayes error of p against p + 1.5 IQR")
         axes[0].legend(fontsize=8)
         axes[1].legend(fontsize=8)
         return save(figure, path)

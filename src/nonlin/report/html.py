@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -39,8 +40,10 @@ def checked_path(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise NonlinError(f"cannot write the report {path}: it is HTML, so the file must end with .html.")
-    if not path.parent.is_dir() or path.is_dir():
-        raise NonlinError(f"cannot write the report {path}: its folder does not exist, or it is a folder.")
+    if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise NonlinError(
+            f"cannot write the report {path}: its folder does not exist, it is a folder, or you may not write there."
+        )
     return path
 
 
