@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nonlin.cli.bench_speed import SPEED
-from nonlin.cli.screen import console, print_json, table
+from nonlin.cli.screen import check_picture, console, print_json, table
 from nonlin.errors import NonlinError
 
 if TYPE_CHECKING:
@@ -36,12 +36,10 @@ def strategies(
     Example: nonlin bench strategies --task digits-mlp --repeats 50 --output strategies.png
     """
     from nonlin.benchmarks import bench_strategies
-    from nonlin.report.plot import checked_format
     from nonlin.run.local import default_workers
     from nonlin.strategies import STRATEGIES
 
-    if output is not None:
-        checked_format(output)
+    check_picture(output)
     out = console()
     watcher = None if json or not out.is_terminal else lambda standing: out.print(f"[dim]{standing.name} done[/dim]")
     found = bench_strategies(

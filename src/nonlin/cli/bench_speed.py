@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nonlin.cli.screen import complain, console, print_json, table
+from nonlin.cli.screen import check_picture, complain, console, print_json, table
 
 if TYPE_CHECKING:
     from nonlin.benchmarks.children import Children
@@ -39,7 +39,7 @@ def children(
     """
     from nonlin.benchmarks.children import FORMULAS, SIZES, bench_children
 
-    _check_picture(output)
+    check_picture(output)
     say = None if json else lambda one: complain(f"{one.task} done", "note")
     found = bench_children(task or list(SIZES), rounds, FORMULAS[:count], rows, epochs, say)
     if output is not None:
@@ -98,7 +98,7 @@ def space(
     """
     from nonlin.benchmarks.space import bench_space
 
-    _check_picture(output)
+    check_picture(output)
     say = None if json else lambda what: complain(what, "note")
     found = bench_space(task, space, workers, sample, recall, budget, seed, say)
     if output is not None:
@@ -157,7 +157,7 @@ def roofline(
     from nonlin.benchmarks.children import SIZES
     from nonlin.benchmarks.roofline import bench_roofline
 
-    _check_picture(output)
+    check_picture(output)
     say = None if json else lambda what: complain(what, "note")
     found = bench_roofline(task or list(SIZES), rounds, rows, epochs, say)
     if output is not None:
@@ -219,7 +219,7 @@ def kernels(
     from nonlin.benchmarks.kernels import SIZES, bench_kernels
 
     in_full = output is not None and output.suffix == ".csv"
-    _check_picture(None if in_full else output)
+    check_picture(None if in_full else output)
     found = bench_kernels(functions or (), elements or SIZES, rounds, threads, compiled)
     if output is not None:
         found.table(output) if in_full else found.picture(output)
@@ -261,13 +261,6 @@ def _print_kernels(found: Kernels, every: bool) -> None:
 
 def _giga(rate: float, unit: str) -> str:
     return f"{1e-9 * rate:.3g} G{unit}"
-
-
-def _check_picture(output: Path | None) -> None:
-    from nonlin.report.plot import checked_format
-
-    if output is not None:
-        checked_format(output)
 
 
 SPEED: dict[str, Callable[..., None]] = {

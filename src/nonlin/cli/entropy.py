@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from nonlin.cli.screen import complain, console, print_json, table
+from nonlin.cli.screen import check_picture, complain, console, print_json, table
 from nonlin.errors import DensityError, NonlinError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def derive(
     """
     from nonlin.entropy import H, J, improve
 
-    _check_picture(output)
+    check_picture(output)
     source = _source(density, loc, scale, df, samples)
     smooth = 0.1
     found = improve(formula, source, eps)
@@ -109,7 +109,7 @@ def worst(
     if fixed == "variance" and (low, high) != (None, None):
         raise NonlinError("with --fixed variance the output has no bounds; leave out --low and --high.")
     low, high = 0.0 if low is None else low, 1.0 if high is None else high
-    _check_picture(output)
+    check_picture(output)
     source = _source(density, loc, scale, df, samples)
     act = find(source, low, high, fixed)  # type: ignore[arg-type]
     entropy = round(H(act, source), 12) + 0.0  # what is left of a sum that is 0 is not shown, nor is -0
@@ -130,14 +130,6 @@ def worst(
     out.print(f"entropy of its output under the density {escape(source.name)}: {_nats(entropy)} nats")
     if output is not None:
         out.print(f"picture: {output}", soft_wrap=True)
-
-
-def _check_picture(output: Path | None) -> None:
-    """Before anything is computed: can the picture be written?"""
-    if output is not None:
-        from nonlin.report.plot import checked_format
-
-        checked_format(output)
 
 
 def _nats(value: float) -> str:

@@ -32,6 +32,14 @@ def complain_of_interruption(store: Path, again: str) -> None:
     complain(f"interrupted; {kept}")
 
 
+def check_picture(path: Path | None) -> None:
+    """NonlinError, before anything is computed, if a picture is asked for that cannot be written."""
+    if path is not None:
+        from nonlin.report.plot import checked_format
+
+        checked_format(path)
+
+
 def print_json(value: Any) -> None:
     """Standard JSON: NaN and infinities become null."""
     print(json.dumps(_finite(value), indent=2, ensure_ascii=False))

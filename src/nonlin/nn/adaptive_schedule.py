@@ -222,7 +222,7 @@ def _enrol(layer: Observing) -> None:
 
 
 def _after_optimizer_step(*_) -> None:
-    if torch.compiler.is_compiling():  # the guard takes longer than the rest, so only where it is needed
+    if torch.compiler.is_compiling():  # the guard is only paid for where it is needed
         _advance_uncompiled()
     else:
         _advance()

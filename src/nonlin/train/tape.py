@@ -89,13 +89,13 @@ def write(
             value.copy_(before[name])
 
     own = [one.clone(memory_format=torch.contiguous_format) for one in batch]
-    if room is None:
-        with _Watching() as watching:
-            kept = plan.run(parameters, buffers, *own)
-        room = watching.room()
-        del kept
-        restore()
     try:
+        if room is None:
+            with _Watching() as watching:
+                kept = plan.run(parameters, buffers, *own)
+            room = watching.room()
+            del kept
+            restore()
         with _Writing(room, [*parameters.values(), *buffers.values(), *own]) as writing, \
                 library.calls_to(writing.core):  # fmt: skip
             outputs = plan.run(parameters, buffers, *own)

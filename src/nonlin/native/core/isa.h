@@ -19,8 +19,10 @@ NONLIN_INLINE void fill(T* to, T value, int64_t n) {
 #include "activation.h"
 #include "multiply.h"
 #include "lanes.h"
+#include "hermite.h"
 #include "adaptive.h"
 #include "adapted.h"
+#include "adapted_gradient.h"
 #include "loss.h"
 #include "optimiser.h"
 #include "mlp.h"
@@ -28,6 +30,7 @@ NONLIN_INLINE void fill(T* to, T value, int64_t n) {
 #include "winograd.h"
 #include "convolution.h"
 #include "attention.h"
+#include "decisions.h"
 // clang-format on
 
 }  // namespace NONLIN_ISA
