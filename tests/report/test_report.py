@@ -67,9 +67,7 @@ def test_all_diverged(tmp_path):
     store = Store(tmp_path / "a.db")
     study = nl.Study(store, store.add_study(nl.search(TASK, budget=1).config.as_dict(), {}))
     for number in range(3):
-        store.add_trials(
-            study.id, [Trial(number, "candidate", "sqrt(x)", "sqrt(x)", str(number), {}, {}, 0, "diverged")]
-        )
+        store.record(study.id, [Trial(number, "candidate", "sqrt(x)", "sqrt(x)", str(number), {}, {}, 0, "diverged")])
     page = study.report(tmp_path / "a.html").read_text(encoding="utf-8")
     check_page(page)
     assert "No child was trained to the end" in page

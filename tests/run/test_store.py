@@ -145,7 +145,7 @@ def test_full_disk(store):
 
     def fill():
         for number in range(100, 10_000):
-            opened.add_trials(1, [Trial(number, "candidate", "", "x" * 500, str(number), {}, {}, 0)])
+            opened.record(1, [Trial(number, "candidate", "", "x" * 500, str(number), {}, {}, 0)])
             written.append(number)
 
     with pytest.raises(StoreError, match=r"full.*finished children are kept"):

@@ -301,8 +301,9 @@ def test_unusable_task_stops_the_search():
 
 
 def test_rungs():
-    assert rung_epochs(100) == (10, 25, 50)
-    assert rung_epochs(20) == (2, 5, 10)
+    assert rung_epochs(100) == (10, 25, 50, 65, 80)
+    assert rung_epochs(20) == (2, 5, 10, 13, 16)
+    assert rung_epochs(15) == (2, 4, 8, 10, 12)
     assert rung_epochs(12) == (3, 6)  # one epoch says too little
     assert rung_epochs(4) == (1, 2)
     assert rung_epochs(3) == ()

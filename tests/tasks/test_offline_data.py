@@ -5,15 +5,25 @@ import sys
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from nonlin.errors import TaskError
-from nonlin.tasks import task
+from nonlin.tasks import Data, task
 from nonlin.tasks.language.text import CONTEXT, LEAST_COUNT, corpus, cut, prose
 
 
 def parts(name):
     data = task(name).load()
     return data.train, data.validation, data.test
+
+
+def test_digits_are_those_of_scikit_learn():
+    digits = load_digits()
+    pixels = (digits.data - digits.data.mean()) / digits.data.std()
+    expected = Data.from_arrays(pixels, digits.target, fractions=(0.2, 0.2), seed=0, standardise=False)
+    for ours, theirs in zip(parts("digits-mlp"), (expected.train, expected.validation, expected.test), strict=True):
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "digits-vit"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -115,6 +117,8 @@ def options(
 
 def main() -> None:
     """Run the command line and exit."""
+    # with torch loaded, the interpreter's own looks for garbage on its way out take up to a second
+    atexit.register(gc.freeze)
     arguments = sys.argv[1:]
     try:
         arguments = _load_activations(arguments)

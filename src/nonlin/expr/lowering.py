@@ -71,9 +71,11 @@ class _Samples:
         if found is None:
             args = [self._value(arg) for arg in node.args]
             if is_call(node, "mul"):
-                found = guarded_product(*args)
-                if np.any(np.isnan(args[0] * args[1]) & ~np.isnan(found)):
-                    self.overflowing.add(node)
+                found = plain = args[0] * args[1]
+                if np.isnan(plain).any():
+                    found = guarded_product(*args)
+                    if np.any(np.isnan(plain) & ~np.isnan(found)):
+                        self.overflowing.add(node)
             else:
                 found = evaluate_node(node, args, _SAMPLES, self.environment)  # type: ignore[arg-type]
             self.values[node] = found

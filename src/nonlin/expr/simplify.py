@@ -112,11 +112,11 @@ def _sum(terms: Collected) -> Expr:
     result: Expr | None = Const(constant) if constant and (not ordered or terms[ordered[0]] < 0) else None
     trailing = constant if result is None else 0.0
     for term in ordered:
-        size = scaled(term, abs(terms[term]))
+        factor = terms[term]
         if result is None:
-            result = scaled(term, terms[term])
+            result = scaled(term, factor)
         else:
-            result = call("add" if terms[term] > 0 else "sub", result, size)
+            result = call("add" if factor > 0 else "sub", result, scaled(term, abs(factor)))
     if trailing:
         result = call("add" if trailing > 0 else "sub", result, Const(abs(trailing)))  # type: ignore[arg-type]
     assert result is not None

@@ -7,7 +7,8 @@ arXiv:1502.07943) with a quantile of the predecessors, as in the median rule (Go
 not depend on the number of workers or on their speed.
 
 Stopping after a single epoch, or half of the children, saves more and loses good functions: those that start slowly.
-What either costs is measured by `benchmarks/halving.py`; docs/searching.md has the figures.
+The last two rungs save a twelfth and lose next to nothing, since losses so late are nearly in their final order. What
+a rule costs is measured by `benchmarks/halving.py`; docs/searching.md has the figures.
 
 With `halving="async"` outcomes count in the order in which they come, and no worker waits for a slow child:
 asynchronous successive halving (Li et al. 2020, arXiv:1810.05934, algorithm 2, in the form that stops children instead
@@ -28,16 +29,18 @@ from nonlin.run.store import Trial
 
 LEAST_PREDECESSORS = 16
 KEPT = 2 / 3  # 1/η
+RUNGS = (0.1, 0.25, 0.5, 0.65, 0.8)  # shares of the epochs
+FEW_RUNGS = (0.25, 0.5)  # of a short training
 HALVING = (True, False, "async")  # what a search may be given
 Rule = Literal["async"] | bool
 
 
 def rung_epochs(epochs: int) -> tuple[int, ...]:
-    """The rungs of a training of `epochs`: none for fewer than 4 epochs, and that of 10% only where it has two."""
+    """The rungs of a training of `epochs`: none for fewer than 4, and two where 10% is less than two epochs."""
     if epochs < 4:
         return ()
-    early = {round(0.1 * epochs)} if round(0.1 * epochs) >= 2 else set()
-    return tuple(sorted({*early, max(1, round(0.25 * epochs)), max(2, round(0.5 * epochs))}))
+    shares = RUNGS if round(RUNGS[0] * epochs) >= 2 else FEW_RUNGS
+    return tuple(sorted({round(share * epochs) for share in shares}))
 
 
 class QuantileRule:

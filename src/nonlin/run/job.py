@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nonlin.errors import SearchError
+from nonlin.expr import parse
 from nonlin.zoo import activation
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ class Job:
 
 def trained(jobs: Sequence[Job], shared: Training) -> list[Trained | None]:
     """`Job.trained` of each. All are begun before one is trained: training leaves little of Python in the caches."""
-    acts = [activation(job.formula, **job.initial) for job in jobs]
-    begun = [shared.begin(act.expr, act.parameters) for act in acts]
+    begun = [shared.begin(parse(job.formula), job.initial) for job in jobs]
     return [
         None if one is None else shared.finish(one, job.rungs, job.learning_rate)
         for job, one in zip(jobs, begun, strict=True)

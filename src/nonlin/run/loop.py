@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nonlin.run.study import Study
 
 WINDOW = 16
+MOMENT = 0.1  # seconds: who looks at the store misses nothing in such a time
 STATE_SHARE = 0.02  # of the time, for saving the strategy's state
 PATIENCE = 20_000  # proposals in a row that bring nothing new, before the space counts as exhausted
 BASELINES = ("relu", "gelu", "silu", "swish", "elu", "tanh", "sigmoid")
@@ -88,6 +89,7 @@ class Loop:
         self.exprs: dict[int, Expr] = {}  # of trials that are out
         self.unsaved: list[Trial] = []  # asked since the store was last written to
         self.told = 0
+        self.waited = math.inf  # seconds, for what came last
         self.state_saved, self.state_seconds = time.monotonic(), 0.0
         self.asynchronous = self.config.halving == "async"
         # in the order told and to be told: as asked, or as they came
@@ -228,19 +230,25 @@ class Loop:
             )
 
     def _receive(self) -> None:
-        """Wait for the next finished child, whichever it is, and store it with all that are there by then."""
-        self._store_asked()
-        self._take_in((self.crew.next(), *self.crew.more()))
+        """Wait for the next finished child, whichever it is, and store it with all that are there by then.
+
+        What was asked is stored before, for others to see what is in training; where the wait will be short, with it.
+        """
+        if self.waited > MOMENT:
+            self._store_asked()
+        begin = time.monotonic()
+        outcomes = (self.crew.next(), *self.crew.more())
+        self.waited = time.monotonic() - begin
+        self._take_in(outcomes)
 
     def _receive_what_is_there(self) -> None:
         """Store the children that have finished by now."""
-        self._store_asked()
         if found := self.crew.more():
             self._take_in(found)
 
     def _store_asked(self) -> None:
         if self.unsaved:
-            self.store.add_trials(self.study.id, self.unsaved)
+            self.store.record(self.study.id, self.unsaved)
             self.unsaved = []
 
     def _take_in(self, outcomes: Sequence[tuple[int, Outcome]]) -> None:
@@ -255,7 +263,8 @@ class Loop:
                 )
             _copy(outcome, trial)
             finished.append(trial)
-        self.store.save_outcomes(self.study.id, finished, len(self.order) if self.asynchronous else None)
+        self.store.record(self.study.id, self.unsaved, finished, len(self.order) if self.asynchronous else None)
+        self.unsaved = []
         self.order += [trial.number for trial in finished]
         for trial in finished:
             self.done += 1

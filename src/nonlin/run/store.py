@@ -299,19 +299,18 @@ class Store:
 
     # Trials
 
-    def add_trials(self, study: int, trials: Sequence[Trial]) -> None:
-        """Record children that are about to be trained, in one transaction."""
-        rows = [(study, *_encode(trial, _COLUMNS)) for trial in trials]
+    def record(
+        self, study: int, asked: Sequence[Trial], finished: Sequence[Trial] = (), place: int | None = None
+    ) -> None:
+        """Children that are about to be trained, and finished ones, of which some may be among these: in one
+        transaction. With `place`, that they came at this place and after it."""
+        rows = [(study, *_encode(trial, _COLUMNS)) for trial in asked]
+        outcomes = [(*_encode(trial, OUTCOMES), study, trial.number) for trial in finished]
         with self.transaction("write to"):
             self.db.executemany(_ADD, rows)
-
-    def save_outcomes(self, study: int, trials: Sequence[Trial], place: int | None = None) -> None:
-        """Record finished children, in one transaction; with `place`, that they came at this place and after it."""
-        rows = [(*_encode(trial, OUTCOMES), study, trial.number) for trial in trials]
-        with self.transaction("write to"):
-            self.db.executemany(_SAVE, rows)
+            self.db.executemany(_SAVE, outcomes)
             if place is not None:
-                places = [(place + k, study, trial.number) for k, trial in enumerate(trials, start=1)]
+                places = [(place + k, study, trial.number) for k, trial in enumerate(finished, start=1)]
                 self.db.executemany("UPDATE trials SET told = ? WHERE study = ? AND number = ?", places)
 
     def completion(self, study: int) -> list[int]:
@@ -346,11 +345,15 @@ def _json(value: dict[Any, Any]) -> str:
 
 
 def _decode(row: sqlite3.Row) -> Trial:
-    values = {name: json.loads(row[name]) if name in _JSON else row[name] for name in _COLUMNS}
+    values = {name: _parsed(row[name]) if name in _JSON else row[name] for name in _COLUMNS}
     for name in ("score", "loss"):
         values[name] = math.nan if values[name] is None else values[name]
     values["rungs"] = {int(epoch): loss for epoch, loss in values["rungs"].items()}
     return Trial(**values)
+
+
+def _parsed(text: str) -> Any:
+    return {} if text == "{}" else json.loads(text)
 
 
 def now() -> str:

@@ -224,9 +224,9 @@ def search(
     store : file that keeps everything; None for memory only. If it holds a study with this very
         configuration, that study is continued, or returned if it is finished
     workers : processes on this machine; 0 trains in this process. Or what `nonlin.run.start` returned
-    halving : stop children that are in the worst third of their predecessors at 10%, 25% or 50% of the epochs. With
-        "async" outcomes count in the order in which they come, and no worker waits for a slow child; then the result
-        depends on that order, and is repeated by the same store only
+    halving : stop children that are in the worst third of their predecessors at 10%, 25%, 50%, 65% or 80% of the
+        epochs. With "async" outcomes count in the order in which they come, and no worker waits for a slow child; then
+        the result depends on that order, and is repeated by the same store only
     normalise : scale each child's initial weights by its own function's gain
     per : trainable parameters per "channel" or per "tensor"; None for what the space says, else per channel
     engine : "torch" for the plain reference, "core" for the compiled core (multilayer perceptrons), "cohort" for

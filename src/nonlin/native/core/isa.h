@@ -15,6 +15,7 @@ NONLIN_INLINE void fill(T* to, T value, int64_t n) {
 
 // clang-format off: each file builds on those above it
 #include "operations.h"
+#include "spherical.h"
 #include "machine.h"
 #include "activation.h"
 #include "multiply.h"

@@ -1,5 +1,5 @@
-// Small matrix products, register-tiled: a tile of rows x two vectors of the result stays in registers while
-// the inner dimension runs. Matrices are row-major; a row of b and c is padded to whole vectors.
+// Small matrix products, register-tiled: a tile of rows x two vectors of the result, or of half the rows x four,
+// stays in registers while the inner dimension runs. Matrices are row-major; a row of b and c is padded to whole vectors.
 
 constexpr int64_t LINE = 64;  // bytes: leading dimensions are multiples of a cache line
 
@@ -98,9 +98,19 @@ void multiply_rest(int64_t rows, const T* a, int64_t a_step, const Panel<T>& pan
   }
 }
 
+constexpr int TILE_VECTORS = 2 * NONLIN_TILE_ROWS;
+constexpr int WIDEST = TILE_VECTORS < 16 ? 2 : 4;  // vectors of a panel; four need 21 registers
+
+// Vectors of the next panel, with so many columns left.
+template <class T>
+int64_t panel_vectors(int64_t columns) {
+  const int64_t vectors = columns / Vector<T>::lanes;
+  return vectors >= WIDEST ? WIDEST : vectors >= 2 ? 2 : 1;
+}
+
 template <class T, int VECTORS, bool TRANSPOSED>
 void multiply_panel(int64_t rows, Left<T> a, const Panel<T>& panel) {
-  constexpr int ROWS = NONLIN_TILE_ROWS;
+  constexpr int ROWS = VECTORS == WIDEST ? TILE_VECTORS / WIDEST : NONLIN_TILE_ROWS;
   const int64_t stride = TRANSPOSED ? 1 : a.step;
   int64_t row = 0;
   for (; row + ROWS <= rows; row += ROWS)
@@ -108,13 +118,24 @@ void multiply_panel(int64_t rows, Left<T> a, const Panel<T>& panel) {
   multiply_rest<T, ROWS - 1, VECTORS, TRANSPOSED>(rows - row, a.data + row * stride, a.step, panel, row);
 }
 
+// A panel of some `panel_vectors`.
+template <class T, bool TRANSPOSED>
+void multiply_panel(int64_t vectors, int64_t rows, Left<T> a, const Panel<T>& panel) {
+  if (vectors == WIDEST)
+    multiply_panel<T, WIDEST, TRANSPOSED>(rows, a, panel);
+  else if (vectors == 2)
+    multiply_panel<T, 2, TRANSPOSED>(rows, a, panel);
+  else
+    multiply_panel<T, 1, TRANSPOSED>(rows, a, panel);
+}
+
 constexpr int64_t WIDE_ROW = 2048;    // bytes: rows of b further apart are gathered, they would share cache sets
-constexpr int64_t INNER_BLOCK = 256;  // rows of b at a time: with two vectors each they fit in L1
+constexpr int64_t INNER_BLOCK = 512;  // vectors of b at a time: they fit in L1
 
 // Scratch that multiply_matrices needs.
 template <class T>
 constexpr int64_t panel_size() {
-  return INNER_BLOCK * 3 / 2 * 2 * Vector<T>::lanes;
+  return INNER_BLOCK * 3 / 2 * Vector<T>::lanes;
 }
 
 // c = (start + a*b) * factor. `columns` is a multiple of the padding; scratch: panel_size elements.
@@ -123,10 +144,10 @@ void multiply_matrices(int64_t rows, int64_t columns, int64_t inner, Left<T> a, 
                        int64_t c_step, const Finish<T>& finish, T* scratch) {
   constexpr int64_t LANES = Vector<T>::lanes;
   const bool gather = b_step * int64_t(sizeof(T)) >= WIDE_ROW && rows > 4 * NONLIN_TILE_ROWS;
-  const int64_t block = inner > INNER_BLOCK * 3 / 2 ? INNER_BLOCK : inner > 0 ? inner : 1;
   for (int64_t column = 0, width; column < columns; column += width) {
-    const bool two = columns - column >= 2 * LANES;
-    width = two ? 2 * LANES : LANES;
+    const int64_t vectors = panel_vectors<T>(columns - column);
+    width = vectors * LANES;
+    const int64_t most = INNER_BLOCK / vectors, block = inner > most * 3 / 2 ? most : inner > 0 ? inner : 1;
     for (int64_t k = 0; k == 0 || k < inner; k += block) {  // once even if there is nothing to sum
       const int64_t depth = inner - k < block ? inner - k : block;
       const bool last = k + depth == inner;
@@ -143,10 +164,7 @@ void multiply_matrices(int64_t rows, int64_t columns, int64_t inner, Left<T> a, 
         panel.b = scratch, panel.b_step = width;
       }
       const Left<T> left = {a.data + (TRANSPOSED ? k * a.step : k), a.step};
-      if (two)
-        multiply_panel<T, 2, TRANSPOSED>(rows, left, panel);
-      else
-        multiply_panel<T, 1, TRANSPOSED>(rows, left, panel);
+      multiply_panel<T, TRANSPOSED>(vectors, rows, left, panel);
     }
   }
 }
@@ -157,13 +175,10 @@ void add_product(int64_t rows, int64_t columns, int64_t inner, Left<T> a, const 
                  int64_t c_step) {
   constexpr int64_t LANES = Vector<T>::lanes;
   for (int64_t column = 0, width; column < columns; column += width) {
-    const bool two = columns - column >= 2 * LANES;
-    width = two ? 2 * LANES : LANES;
+    const int64_t vectors = panel_vectors<T>(columns - column);
+    width = vectors * LANES;
     const Panel<T> panel = {inner, b + column, b_step, c + column, c_step, nullptr, 0, c + column, c_step};
-    if (two)
-      multiply_panel<T, 2, true>(rows, a, panel);
-    else
-      multiply_panel<T, 1, true>(rows, a, panel);
+    multiply_panel<T, true>(vectors, rows, a, panel);
   }
 }
 

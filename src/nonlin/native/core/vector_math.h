@@ -113,20 +113,36 @@ NONLIN_INLINE float exponential_m1(float x) {
   return n == 0.0f ? q : r + r;  // q itself: its half might be too small, and keeps the sign of 0
 }
 
-// from e = exp(|x|)
-NONLIN_INLINE float hyperbolic_sine_from(float x, double e) {
-  const double a = absolute(double(x)), z = a * a;
-  const double near = a + a * z * (1.0 / 6 + z * (1.0 / 120 + z * (1.0 / 5040)));
-  return with_sign_of(float(a < 0.1 ? near : 0.5 * e - 0.5 / e), x);
+// exp(a)/2 for a >= 0, which overflows only where sinh and cosh do
+NONLIN_INLINE float half_exponential(float a) {
+  a = a > 90.0f ? 90.0f : a;
+  const float shifted = a * float(LOG2_E) + ROUNDER_F, n = shifted - ROUNDER_F;
+  const float p = exponential_kernel((a - n * 0.693359375f) + n * 2.12194440e-4f) + 1.0f;
+  return p * from_bits((bits(shifted) - (bits(ROUNDER_F) - 125)) << 23) * 2.0f;
 }
 
-NONLIN_INLINE float hyperbolic_cosine_from(double e) { return float(0.5 * e + 0.5 / e); }
-NONLIN_INLINE float hyperbolic_sine(float x) { return hyperbolic_sine_from(x, exp_wide(absolute(double(x)))); }
-NONLIN_INLINE float hyperbolic_cosine(float x) { return hyperbolic_cosine_from(exp_wide(absolute(double(x)))); }
+// from h = exp(|x|)/2 and its inverse over 4
+NONLIN_INLINE float hyperbolic_sine_from(float x, float h, float inverse) {
+  const float z = x * x;
+  float p = 2.75573192e-6f;
+  p = p * z + 1.98412698e-4f;
+  p = p * z + 8.33333333e-3f;
+  p = p * z + 1.66666667e-1f;
+  return absolute(x) < 1.0f ? x + x * z * p : with_sign_of(h - inverse, x);
+}
+
 NONLIN_INLINE void hyperbolic_both(float x, float& sine, float& cosine) {
-  const double e = exp_wide(absolute(double(x)));
-  sine = hyperbolic_sine_from(x, e);
-  cosine = hyperbolic_cosine_from(e);
+  const float h = half_exponential(absolute(x)), inverse = 0.25f / h;
+  sine = hyperbolic_sine_from(x, h, inverse);
+  cosine = h + inverse;
+}
+NONLIN_INLINE float hyperbolic_sine(float x) {
+  const float h = half_exponential(absolute(x));
+  return hyperbolic_sine_from(x, h, 0.25f / h);
+}
+NONLIN_INLINE float hyperbolic_cosine(float x) {
+  const float h = half_exponential(absolute(x));
+  return h + 0.25f / h;
 }
 
 // e*e, 0 where that could not be told from 0 when it is added to 1: a product below the normal numbers costs
@@ -258,12 +274,12 @@ NONLIN_INLINE float arc_cosine(float x) {
   return large ? outer : float(HALF_PI - double(with_sign_of(r, x)));
 }
 
+// log(a + sqrt(a*a + 1)) as log1p, which loses nothing near 0; log(2a) where the square might overflow
 NONLIN_INLINE float inverse_hyperbolic_sine(float x) {
-  const double a = absolute(double(x)), root = square_root(a * a + 1.0);
-  const double near = a - a * a * a * (1.0 / 6);
-  const double far = log_wide(a + root);
-  const double r = a < 1e-3 ? near : far;
-  return with_sign_of(float(a < INFINITE ? r : a), x);
+  const float a = absolute(x), z = a * a;
+  const bool large = a > 1e9f;
+  const float r = logarithm_1p(large ? a : a + z / (1.0f + square_root(z + 1.0f)));
+  return with_sign_of(large ? r + float(LN_2) : r, x);
 }
 
 NONLIN_INLINE float inverse_hyperbolic_cosine(float x) {
