@@ -63,15 +63,17 @@ def test_observations_outlive_their_candidates():
 
 @pytest.mark.parametrize("count", [0, 1, 40, 200])
 def test_bounds(count):
-    """Exact for few observations, and never below what is exact."""
+    """Never below what is exact; what the nearest observation alone leaves, which of a single one is all."""
     generator = np.random.default_rng(count)
     points, candidates = (generator.normal(size=(n, 6)).astype(np.float32) for n in (count, 30))
     values, observed = generator.normal(size=count), Observed(BLOCKS, NOISE, 6, 200)
     observed.begin(points)
     mean, deviation = Process(candidates, BLOCKS, NOISE, 200, observed).predict(values)
-    bounds = observed.bounds(candidates, observed.whitened(values), 1.5)
+    bounds = observed.bounds(observed.kernel.right(candidates), observed.whitened(values), 1.5)
     assert (bounds > mean + 1.5 * deviation - 1e-3).all()
-    if count <= 160:
+    nearest = kernel(points, candidates).max(axis=0, initial=0.0)
+    np.testing.assert_allclose(bounds, mean + 1.5 * np.sqrt(1 - nearest**2 / (1 + NOISE)), atol=1e-3)
+    if count <= 1:
         np.testing.assert_allclose(bounds, mean + 1.5 * deviation, atol=1e-3)
 
 

@@ -17,8 +17,6 @@ import numpy as np
 from scipy.linalg import cholesky
 from scipy.linalg.lapack import dtrtri
 
-EXACT = 160  # observations up to which deviations are exact wherever they are asked for
-
 Block = tuple[slice, float, float]  # columns, reach and weight of a part of the kernel
 Forms = list[np.ndarray]  # points as a kernel takes them: an array (n, columns + 2) for each block
 
@@ -122,23 +120,17 @@ class Observed:
         """factor⁻¹ · values, (k,), for values (k,) of the first points; further points do not change it."""
         return self.inverse[: len(values), : len(values)] @ values
 
-    def bounds(self, candidates: np.ndarray, whitened: np.ndarray, daring: float) -> np.ndarray:
-        """(m,): at least mean + daring·deviation at candidates (m, width), for whitened values (n,).
+    def bounds(self, candidates: Forms, whitened: np.ndarray, daring: float) -> np.ndarray:
+        """(m,): at least mean + daring·deviation at m candidates, on the right, for whitened values (n,).
 
-        Of many observations the deviation is what the nearest one alone leaves: the others can only make it smaller. So
-        the n² for each candidate that it takes are saved.
+        The deviation is what the nearest observation alone leaves: the others can only make it smaller. So the n² for
+        each candidate that it takes are saved.
         """
         if not self.count:
-            return np.full(len(candidates), daring, np.float32)
-        cross = self.kernel(self.left(), self.kernel.right(candidates))
-        inverse = self.inverse[: self.count, : self.count]
-        weights = whitened @ inverse
-        if self.count <= EXACT:
-            solved = inverse.astype(np.float32) @ cross
-            explained = np.einsum("ij,ij->j", solved, solved)
-        else:
-            explained = cross.max(axis=0) ** 2 / np.float32(1 + self.noise)
-        unexplained = np.maximum(1 - explained, 0)
+            return np.full(len(candidates[0]), daring, np.float32)
+        cross = self.kernel(self.left(), candidates)
+        weights = whitened @ self.inverse[: self.count, : self.count]
+        unexplained = np.maximum(1 - cross.max(axis=0) ** 2 / np.float32(1 + self.noise), 0)
         return weights.astype(np.float32) @ cross + np.float32(daring) * np.sqrt(unexplained)
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,9 @@ from nonlin.expr import Expr
 from nonlin.strategies.descriptors import NUMBERS, SHAPE, WIDTH, descriptors
 from nonlin.strategies.memory import Memory
 from nonlin.strategies.moves import cross_each, mutate_each
-from nonlin.strategies.process import Observed, Process
+from nonlin.strategies.process import Block, Forms, Kernel, Observed, Process
 from nonlin.strategies.ranks import Merits, rank
+from nonlin.strategies.sketch import Sketchbook
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
@@ -42,7 +44,7 @@ MOST_TOLD = 400  # observations, before only the best half of so many and the la
 ROOM = 96  # observations that are taken besides before that is done
 AGE = 20  # proposals from one pool
 DRAWS = 4  # pools that a random function is a candidate for, in a space too large to be looked at whole
-FINALISTS = 128  # candidates that a pool keeps
+FINALISTS = 96  # candidates that a pool keeps
 FEW = 48  # observations from which on a pool keeps its finalists only
 HEEDED = 16  # outcomes that are fewer than one in so many may wait before predictions heed them
 
@@ -65,6 +67,16 @@ class Pool:
     places: dict[Code, int]
     gone: np.ndarray
     process: Process
+
+
+def _blocks(reach: tuple[float, float], share: float) -> tuple[Block, Block]:
+    return (SHAPE, reach[0], share), (NUMBERS, reach[1], 1 - share)
+
+
+@lru_cache(maxsize=4)
+def _whole(space: Space, reach: tuple[float, float]) -> Forms:
+    """All codes of a small space, in their order, as the kernel takes them: made once in a process."""
+    return Kernel(_blocks(reach, 0.5)).right(Sketchbook(space, descriptors).seen(list(space.codes())))
 
 
 class Surrogate:
@@ -95,7 +107,7 @@ class Surrogate:
         chance: float = 0.02,
     ):
         self.space, self.seed, self.random, self.moved, self.parents = space, seed, random, moved, parents
-        self.blocks = ((SHAPE, reach[0], share), (NUMBERS, reach[1], 1 - share))
+        self.reach, self.blocks = reach, _blocks(reach, share)
         self.noise, self.daring, self.chance = noise, daring, chance
         self.generator = np.random.default_rng(seed)
         self.memory = Memory(space, descriptors)
@@ -170,13 +182,24 @@ class Surrogate:
             self._heed()
         book = self.memory.book
         rows = self.memory.fresh_rows(self._candidates())
-        views = book.views[rows] if len(rows) and book.views is not None else np.zeros((0, WIDTH), np.float32)
-        bounds = self.observed.bounds(views, self.whitened[: len(self.names)], self.daring)
+        bounds = self.observed.bounds(self._forms(rows), self.whitened[: len(self.names)], self.daring)
         kept = np.argsort(-np.round(bounds, 4), kind="stable")
         if len(self.names) >= FEW:  # of few outcomes each one changes what promises most
             kept = kept[:FINALISTS]
         self.asked, self.pools = 0, self.pools + 1
-        return self._pool_of([book.codes[row] for row in rows[kept].tolist()], views[kept])
+        return self._pool_of([book.codes[row] for row in rows[kept].tolist()], self._views(rows[kept]))
+
+    def _views(self, rows: np.ndarray) -> np.ndarray:
+        """Descriptors of rows of the book."""
+        views = self.memory.book.views
+        return np.zeros((0, WIDTH), np.float32) if views is None else views[rows]
+
+    def _forms(self, rows: np.ndarray) -> Forms:
+        """The same as the kernel takes them."""
+        assert self.observed is not None, "candidates before observations"
+        if not self.memory.book.is_whole:
+            return self.observed.kernel.right(self._views(rows))
+        return [form[rows] for form in _whole(self.space, self.reach)]
 
     def _pool_of(self, codes: list[Code], views: np.ndarray) -> Pool:
         assert self.observed is not None, "candidates before observations"
