@@ -42,9 +42,9 @@ from nonlin.strategies.threads import one_thread
 LEAST_TOLD = 4  # outcomes before the process is asked
 MOST_TOLD = 400  # observations, before only the best half of so many and the latest are kept
 ROOM = 96  # observations that are taken besides before that is done
-AGE = 20  # proposals from one pool
+AGE, AGING = 16, 1 / 4  # proposals from one pool, and more for each observation: each then tells less that is new
 DRAWS = 4  # pools that a random function is a candidate for, in a space too large to be looked at whole
-FINALISTS = 96  # candidates that a pool keeps
+FINALISTS = 64  # candidates that a pool keeps
 FEW = 48  # observations from which on a pool keeps its finalists only
 HEEDED = 16  # outcomes that are fewer than one in so many may wait before predictions heed them
 
@@ -141,7 +141,7 @@ class Surrogate:
         found = None
         if self.pool is not None:
             self._catch_up(self.pool)
-            if self.asked < AGE and not self.pool.process.is_full:
+            if self.asked < AGE + AGING * self.pool.known and not self.pool.process.is_full:
                 found = self._best_of(self.pool)
         if found is None:
             self.pool = self._new_pool()
