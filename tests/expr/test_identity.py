@@ -96,3 +96,24 @@ def test_canonical_is_stable(tree):
 )
 def test_kind(text, expected):
     assert kind(parse(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "exp(-beta*(exp(x) - x**3)**2)",
+        "exp(-beta2*(exp(-beta1*(sinc(x) - x**2)**2) - x)**2)",
+        "exp(-beta3*abs(exp(-beta2*(x - beta1)**2) + atan(x)))",
+        "(exp(-beta1*(exp(x) - x**3)**2) + beta2)*(beta3*x)",
+    ],
+)
+def test_what_decays_at_first_is_worth_training(formula):
+    """With a parameter of another sign it would overflow; training begins where it does not."""
+    assert kind(parse(formula)) == "ordinary"
+
+
+def test_kinds_are_judged_where_training_begins():
+    assert kind(parse("log(beta - 2)*x")) == "undefined"
+    assert kind(parse("beta*x + (1 - beta)*tanh(x)")) == "ordinary"  # a line at first, and not for long
+    assert kind(parse("exp(beta*x**5)")) == "ordinary"
+    assert kind(parse("exp(x**7)")) == "undefined"

@@ -171,14 +171,15 @@ def _onto(node: Expr, private: frozenset[str]) -> str | None:
 class _Grid:
     """Values of expressions on the fixed points, remembered by subexpression."""
 
-    def __init__(self) -> None:
+    def __init__(self, draws: int, parameters: dict[str, Array]) -> None:
+        self.draws, self.parameters = draws, parameters
         self.values: dict[Expr, Array] = {}
 
     def value(self, node: Expr) -> Array:
-        """Values of shape (draws, points); parameters must be called p0, p1, ..."""
+        """Values of shape (draws, points)."""
         if len(self.values) > 50_000:
             self.values.clear()
-        values = np.empty((DRAWS, len(_X)))
+        values = np.empty((self.draws, len(_X)))
         with np.errstate(all="ignore"):
             values[:] = self._value(node)
         return values
@@ -187,7 +188,7 @@ class _Grid:
         found = self.values.get(node)
         if found is None:
             args = [self._value(arg) for arg in node.args]
-            found = self.values[node] = evaluate_node(node, args, _X, _PARAMETER_DRAWS)
+            found = self.values[node] = evaluate_node(node, args, _X, self.parameters)
         return found
 
 
@@ -201,8 +202,16 @@ class _ParameterDraws(dict[str, Array]):
         return self[name]
 
 
-_PARAMETER_DRAWS = _ParameterDraws()
-_GRID = _Grid()
+class _Ones(dict[str, Array]):
+    """1 for every parameter: what training begins with."""
+
+    def __missing__(self, name: str) -> Array:
+        return _ONE
+
+
+_ONE = np.ones((1, 1))
+_GRID = _Grid(DRAWS, _ParameterDraws())  # for canonical expressions, whose parameters are called p0, p1, ...
+_START = _Grid(1, _Ones())
 
 
 @lru_cache(maxsize=16384)
@@ -288,18 +297,19 @@ def same_function(left: Expr, right: Expr) -> bool:
 def kind(node: Expr) -> str:
     """What training can expect: "constant", "affine", "undefined" (not finite for |x| ≤ 3) or "ordinary".
 
-    Judged by float64 values at the fixed points inside |x| ≤ 3, for every draw of the parameters.
+    Judged by float64 values at the fixed points inside |x| ≤ 3: finite with every parameter at 1, where training
+    begins; constant or a straight line there and for every draw of the parameters with which it is finite.
     """
-    values = _GRID.value(canonical(node))[:, _INSIDE]
-    finite = np.isfinite(values)
-    if not finite.all(axis=1).any() or not finite[0].all():
+    start = _START.value(node)[:, _INSIDE]
+    if not np.isfinite(start).all():
         return "undefined"
+    values = _GRID.value(canonical(node))[:, _INSIDE]
     with np.errstate(all="ignore"):
-        return _kind_of(values)
+        return _kind_of(np.concatenate([start, values[np.isfinite(values).all(axis=1)]]))
 
 
 def _kind_of(values: Array) -> str:
-    """The kind of a function that is finite for the first draw; values of shape (draws, points inside)."""
+    """The kind of a function with these finite values, (draws, points inside)."""
     scale = np.abs(values).max(axis=1, keepdims=True) + 1e-300
     if (np.abs(values - values[:, :1]) <= 1e-12 * scale).all():
         return "constant"
