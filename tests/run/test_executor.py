@@ -42,6 +42,33 @@ def test_workers_hand_over_all_that_is_there():
         assert {outcome.status for _, outcome in found} == {"ok"}
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_crew_for_several_searches(workers):
+    with start(workers) as crew:
+        seeds = [nl.search(TASK, budget=2, seed=seed, workers=crew) for seed in (0, 1)]
+        compared = nl.compare(["relu", "tanh"], TASK, seeds=2, workers=crew, protocols=False)
+    assert [study.finished for study in seeds] == [True, True]
+    assert compared.finished
+
+
+def test_a_crew_whose_search_failed_is_closed():
+    with start(2) as crew:
+        with pytest.raises(KeyError):
+            nl.search(TASK, budget=3, workers=crew, watcher=Stopping())
+        with pytest.raises(SearchError, match="closed"):
+            nl.search(TASK, budget=3, workers=crew)
+
+
+class Stopping:
+    """A watcher that fails at the first child."""
+
+    def counted(self, found):
+        pass
+
+    def finished(self, trial, done, total):
+        raise KeyError(trial.name)
+
+
 def test_the_window_is_part_of_the_search(tmp_path):
     store = tmp_path / "a.db"
     first = nl.search(TASK, budget=3, store=store)

@@ -13,7 +13,7 @@ from nonlin.experiments.papers import Cell, Experiment, Figure, experiment
 from nonlin.experiments.smoke import reductions, tiny, tiny_world
 from nonlin.experiments.tables import Table, table
 from nonlin.run.comparison import Comparison, compare
-from nonlin.run.executor import Executor, Lent, crew_of
+from nonlin.run.executor import Executor, crew_of
 from nonlin.run.trainings import Watcher
 from nonlin.tasks import Task
 
@@ -164,6 +164,6 @@ def _compare(
 ) -> Comparison:
     """One cell. The papers put every function into the network as it is: no gain, no protocol, no nulls."""
     return compare(
-        functions(found, smoke), task, seeds, store, Lent(crew), normalise=False, per=found.per, nulls=False,
+        functions(found, smoke), task, seeds, store, crew, normalise=False, per=found.per, nulls=False,
         protocols=False, engine="torch", watcher=watcher, checkpoints=checkpoints,
     )  # fmt: skip

@@ -66,10 +66,10 @@ class Executor(ABC):
 
 
 class Lent(Executor):
-    """Another executor, for several comparisons one after the other: it stays open when one of them ends."""
+    """Another executor, for several searches or comparisons one after the other: it stays open when one of them ends."""
 
     def __init__(self, owner: Executor):
-        self.owner = owner
+        self.owner, self.beside = owner, owner.beside
 
     def begin(self, task: Task) -> None:
         self.owner.begin(task)
@@ -88,6 +88,10 @@ class Lent(Executor):
 
     def close(self) -> None:
         """Left to the owner."""
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is not None:
+            self.owner.close()  # it holds jobs that nobody waits for
 
 
 def start(workers: int = 0, address: str | None = None, gpus: float = 0.0) -> Executor:
@@ -125,9 +129,9 @@ def check_workers(workers: int) -> None:
 
 
 def crew_of(workers: int | Executor, address: str | None = None) -> Executor:
-    """What trains: what `start` returned, or what it returns now."""
+    """What trains: what `start` returned, which stays open for its owner to close, or what it returns now."""
     if not isinstance(workers, Executor):
         return start(workers, address)
     if address is not None:
         raise SearchError("give either an address or what nonlin.run.start returned, not both.")
-    return workers
+    return Lent(workers)

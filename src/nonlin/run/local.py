@@ -163,6 +163,8 @@ class Workers(Executor):
         return group
 
     def next(self) -> tuple[int, Outcome]:
+        if not self.processes:
+            raise SearchError("these workers have been closed; start others with nonlin.run.start.")
         self._hand_out()
         while not (found := self._answers(None)):
             self._hand_out()  # a worker has started
