@@ -26,7 +26,7 @@ from nonlin.strategies.threads import one_thread
 FINER = 3  # quantiles for the direction, for each one of a sketch
 FINE = torch.special.ndtri((torch.arange(FINER * QUANTILES, dtype=torch.float64) + 0.5) / (FINER * QUANTILES))
 STEPS = (0.5, 0.2, -0.2, -0.5)  # of the correction's size, relative to f's deviation; positive is less entropy
-RENEWED = 12  # steps of one parent after which others are looked at
+RENEWED = 18  # steps of one parent after which others are looked at
 PLANNED = 4  # steps drawn at once
 CROSSED = 4  # crossings with each of the other best, at every so many steps of one parent
 KEPT = 32  # parents whose surroundings are held, 0.1 MB each
