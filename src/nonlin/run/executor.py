@@ -66,7 +66,7 @@ class Executor(ABC):
 
 
 class Lent(Executor):
-    """Another executor, for several searches or comparisons one after the other: it stays open when one of them ends."""
+    """Another executor, for several searches or comparisons one after the other: it stays open when one ends."""
 
     def __init__(self, owner: Executor):
         self.owner, self.beside = owner, owner.beside
