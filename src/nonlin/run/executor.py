@@ -89,8 +89,8 @@ class Lent(Executor):
     def close(self) -> None:
         """Left to the owner."""
 
-    def __exit__(self, error: object, *_: object) -> None:
-        if error is not None:
+    def __exit__(self, *error: object) -> None:
+        if any(part is not None for part in error):
             self.owner.close()  # it holds jobs that nobody waits for
 
 
