@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nonlin.report.html import count
-from nonlin.run.halving import rung_epochs
 from nonlin.tasks import TASKS
 from nonlin.tasks import task as task_by_name
 
@@ -197,10 +196,10 @@ def search_method(study: Study) -> list[str]:
         f"{budget(config.training)} One seed ({config.seed}) fixed initial weights and batches for every function. "
         f"{initialisation(config.normalise)} Trainable parameters were held per {config.per}."
     )
-    rungs = [str(epoch) for epoch in rung_epochs(config.training["epochs"])] if config.halving else []
-    if rungs:
+    if rungs := config.rungs:
+        earlier = ", ".join(map(str, rungs[:-1]))
         training += (
-            f" Candidates whose validation loss after {', '.join(rungs[:-1])} or {rungs[-1]} epochs was in the "
+            f" Candidates whose validation loss after {earlier} or {rungs[-1]} epochs was in the "
             "worst third of their predecessors' were stopped there."
             + (" Outcomes counted in the order in which they came." if config.halving == "async" else "")
         )

@@ -11,7 +11,7 @@ from nonlin.errors import NonlinError, SearchError, StoreError
 from nonlin.native.module import Per
 from nonlin.run.engines import ENGINES, Engine, engine_for, say_why, why_torch
 from nonlin.run.executor import Executor, crew_of
-from nonlin.run.halving import Rule, checked
+from nonlin.run.halving import Rule, checked, rung_epochs
 from nonlin.run.loop import SEPARATOR, WINDOW, Loop, Watcher
 from nonlin.run.provenance import provenance
 from nonlin.run.ranking import Ranking
@@ -57,6 +57,11 @@ class Config:
     definition: Mapping[str, Any] | None = None
     window: int = WINDOW
     model: str = ""
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs after which candidates may be stopped."""
+        return rung_epochs(self.training["epochs"]) if self.halving else ()
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)
