@@ -1,6 +1,6 @@
 """Early stopping of children that are worse than most of their predecessors.
 
-A child is stopped at a rung (10%, 25% and 50% of its epochs) if its validation loss there is in the worst third of
+A child is stopped at a rung (see `RUNGS`, shares of its epochs) if its validation loss there is in the worst third of
 the children that reached that rung before it: successive halving (Jamieson & Talwalkar 2016,
 arXiv:1502.07943) with a quantile of the predecessors, as in the median rule (Golovin et al. 2017, section
 3.2). The limits are fixed when the child is handed out, from the children told by then, so that the result does
