@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from scipy.stats import spearmanr
 
 import nonlin as nl
-from nonlin.run.halving import FEW_RUNGS, RUNGS, QuantileRule, rung_epochs
+from nonlin.run.halving import FEW_RUNGS, QuantileRule, rungs_of
 from nonlin.run.local import default_workers
 from nonlin.run.loop import WINDOW
 from nonlin.run.store import Trial
@@ -26,10 +26,22 @@ from nonlin.run.store import Trial
 SHARES = (0.01, 0.05, 0.10)
 
 
-def applied(trials: Sequence[Trial], rungs: Sequence[int]) -> list[Trial]:
+RULES = {
+    "few": FEW_RUNGS,
+    "thirds": dict.fromkeys((0.1, 0.25, 0.5, 0.65, 0.8), 2 / 3),
+    "halves": dict.fromkeys((0.1, 0.25, 0.5), 1 / 2),
+}
+
+
+def rules(epochs: int) -> dict[str, dict[int, float]]:
+    """{name: {epoch: share that goes on}}: the rule in use, and others."""
+    others = {name: {round(share * epochs): kept for share, kept in rule.items()} for name, rule in RULES.items()}
+    return {"in use": rungs_of(epochs), **others}
+
+
+def applied(trials: Sequence[Trial], rungs: Mapping[int, float]) -> list[Trial]:
     """What would have become of each child, trained to the end in truth, had the rule stopped it at these rungs."""
-    rule = QuantileRule(0)
-    rule.reached = {rung: [] for rung in rungs}
+    rule = QuantileRule(rungs)
     found: list[Trial] = []
     for number, trial in enumerate(trials):
         if number >= WINDOW:
@@ -69,9 +81,10 @@ def main() -> None:
     print(
         f"{options.task}: {counts} functions of core-1, seeds {', '.join(map(str, options.seeds))}, {epochs} epochs\n"
     )
-    print(f"{'rungs at epochs':20s}{'cost':>6s}   recall of the best 1%           5%             10%")
-    for shares in (RUNGS, RUNGS[:3], FEW_RUNGS):
-        rungs = sorted({round(share * epochs) for share in shares})
+    for name, rungs in rules(epochs).items():
+        print(f"{name}: " + ", ".join(f"{kept:.0%} after {rung}" for rung, kept in rungs.items()))
+    print(f"\n{'go on':10s}{'cost':>6s}   recall of the best 1%           5%             10%")
+    for name, rungs in rules(epochs).items():
         outcomes = [applied(run, rungs) for run in runs]
         cost = sum(t.epochs for run in outcomes for t in run) / sum(t.epochs for run in runs for t in run)
         cells = []
@@ -81,9 +94,9 @@ def main() -> None:
             hits = sum(len(some & others) for some, others in zip(wanted, kept, strict=True))
             total = sum(map(len, wanted))
             cells.append(f"{hits}/{total} {hits / total:.3f}")
-        print(f"{', '.join(map(str, rungs)):20s}{cost:6.2f}   {cells[0]:>21s}{cells[1]:>15s}{cells[2]:>16s}")
+        print(f"{name:10s}{cost:6.2f}   {cells[0]:>21s}{cells[1]:>15s}{cells[2]:>16s}")
     print()
-    for rung in rung_epochs(epochs):
+    for rung in rungs_of(epochs):
         pairs = [
             [(trial.curves["loss"][rung - 1], trial.loss) for trial in run if trial.status == "ok"] for run in runs
         ]

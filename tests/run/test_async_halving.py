@@ -11,7 +11,7 @@ from small import TASK
 import nonlin as nl
 from nonlin.errors import SearchError
 from nonlin.run.executor import Executor
-from nonlin.run.halving import AsynchronousRule, QuantileRule, agreements
+from nonlin.run.halving import AsynchronousRule, QuantileRule, agreements, rungs_of
 from nonlin.run.store import Trial
 from nonlin.strategies.functions import BINARY, UNARY
 from nonlin.strategies.spaces import Space
@@ -119,7 +119,7 @@ def trial(number, status, losses):
 
 def test_promotion_is_that_of_asha():
     """A child is promoted exactly if fewer than ⌊(n+1)/η⌋ of its n predecessors are better."""
-    generator, rule, told = np.random.default_rng(0), AsynchronousRule(8), []
+    generator, rule, told = np.random.default_rng(0), AsynchronousRule({2: 1 / 1.5, 4: 1 / 1.5}), []
     for number in range(40):
         limit = rule.limits().get(2, math.inf)
         for loss in generator.normal(size=5):
@@ -131,7 +131,7 @@ def test_promotion_is_that_of_asha():
 
 
 def test_nan_never_passes():
-    rule = AsynchronousRule(8)
+    rule = AsynchronousRule({2: 1 / 1.5, 4: 1 / 1.5})
     for number in range(30):
         rule.tell(trial(number, "diverged", []))
     assert rule.limits() == {}  # no limit to be beaten by what is not finite, and none that is not a number
@@ -161,4 +161,4 @@ def test_agreement_of_rungs_with_the_end():
     assert second.correlation == pytest.approx(np.corrcoef(*ranks)[0, 1])
     assert second.low < second.correlation < second.high
     assert math.isnan(agreements(trials[:3], 8)[0].correlation)
-    assert QuantileRule(8).limits() == {}
+    assert QuantileRule(rungs_of(8)).limits() == {}

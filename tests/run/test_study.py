@@ -18,7 +18,7 @@ import nonlin as nl
 from nonlin.errors import SearchError, StoreError, UnknownNameError
 from nonlin.expr import parse
 from nonlin.expr.identity import IdentityIndex
-from nonlin.run.halving import QuantileRule, rung_epochs
+from nonlin.run.halving import QuantileRule, rungs_of
 from nonlin.run.loop import controls
 from nonlin.run.store import Trial
 
@@ -301,20 +301,29 @@ def test_unusable_task_stops_the_search():
 
 
 def test_rungs():
-    assert rung_epochs(100) == (10, 25, 50, 65, 80)
-    assert rung_epochs(20) == (2, 5, 10, 13, 16)
-    assert rung_epochs(15) == (2, 4, 8, 10, 12)
-    assert rung_epochs(12) == (3, 6)  # one epoch says too little
-    assert rung_epochs(4) == (1, 2)
-    assert rung_epochs(3) == ()
+    assert list(rungs_of(100)) == [10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90]
+    assert list(rungs_of(20)) == [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18]
+    third, sixth = pytest.approx(2 / 3), pytest.approx(5 / 6)
+    assert [rungs_of(20)[rung] for rung in (2, 3, 10, 12, 18)] == [third, sixth, sixth, third, third]
+    assert rungs_of(15) == {
+        2: third,
+        **dict.fromkeys((3, 4, 5, 6, 7, 8), sixth),
+        9: third,
+        10: third,
+        12: third,
+        14: third,
+    }
+    assert rungs_of(12) == {3: third, 6: third}  # one epoch says too little
+    assert list(rungs_of(4)) == [1, 2]
+    assert rungs_of(3) == {}
 
 
 def trial(number, losses, status="ok"):
     return Trial(number, "candidate", "", "", str(number), {}, {}, 0, status, curves={"loss": losses})
 
 
-def thresholds(trials, epochs):
-    rule = QuantileRule(epochs)
+def thresholds(trials, rungs=(2, 5, 10)):
+    rule = QuantileRule(dict.fromkeys(rungs, 2 / 3))
     for told in trials:
         rule.tell(told)
     return rule.limits()
@@ -324,10 +333,10 @@ def test_limits_are_quantiles_of_those_that_reached_the_rung():
     full = [trial(n, [0.0] * 4 + [float(n)] + [0.0] * 4 + [float(n)]) for n in range(21)]
     stopped = [trial(30 + n, [0.0] * 4 + [100.0], "stopped") for n in range(5)]
     died = [trial(40, [], "diverged")]
-    assert thresholds(full, 20) == {2: 0.0, 5: 14.0, 10: 14.0}  # two thirds of 21 are below
-    assert thresholds(full + stopped + died, 20) == {2: 0.0, 5: 17.0, 10: 14.0}  # who died is the worst at 2 alone
-    assert thresholds(full[:15], 20) == {}
-    assert thresholds([trial(n, [], "diverged") for n in range(40)], 20) == {}
+    assert thresholds(full) == {2: 0.0, 5: 14.0, 10: 14.0}  # two thirds of 21 are below
+    assert thresholds(full + stopped + died) == {2: 0.0, 5: 17.0, 10: 14.0}  # who died is the worst at 2 alone
+    assert thresholds(full[:15]) == {}
+    assert thresholds([trial(n, [], "diverged") for n in range(40)]) == {}
 
 
 def test_controls_do_not_depend_on_the_budget():

@@ -45,7 +45,7 @@ def search(
     ),
     halving: str = typer.Option(
         "on",
-        help="Stop children in the worst third of their predecessors early: 'on', 'off', or 'async' (no worker waits).",
+        help="Stop children early that are among the worst so far: 'on', 'off', or 'async' (no worker waits).",
     ),
     no_halving: bool = typer.Option(False, "--no-halving", help="The same as --halving off."),
     normalise: bool = typer.Option(True, help="Scale initial weights by each function's own gain."),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from nonlin.report.html import count
@@ -197,10 +199,11 @@ def search_method(study: Study) -> list[str]:
         f"{initialisation(config.normalise)} Trainable parameters were held per {config.per}."
     )
     if rungs := config.rungs:
-        earlier = ", ".join(map(str, rungs[:-1]))
+        stages = [(kept, [str(rung) for rung, _ in some]) for kept, some in groupby(rungs.items(), itemgetter(1))]
+        where = "; ".join(f"{1 - kept:.0%} after epoch {', '.join(epochs)}" for kept, epochs in stages)
         training += (
-            f" Candidates whose validation loss after {earlier} or {rungs[-1]} epochs was in the "
-            "worst third of their predecessors' were stopped there."
+            f" Candidates whose validation loss was among the worst of their predecessors' ({where}) "
+            "were stopped there."
             + (" Outcomes counted in the order in which they came." if config.halving == "async" else "")
         )
     training += f" Training ran in {'the compiled core of nonlin' if config.engine == 'core' else 'plain PyTorch'}."

@@ -11,7 +11,7 @@ from nonlin.errors import NonlinError, SearchError, StoreError
 from nonlin.native.module import Per
 from nonlin.run.engines import ENGINES, Engine, engine_for, say_why, why_torch
 from nonlin.run.executor import Executor, crew_of
-from nonlin.run.halving import Rule, checked, rung_epochs
+from nonlin.run.halving import Rule, checked, rungs_of
 from nonlin.run.loop import SEPARATOR, WINDOW, Loop, Watcher
 from nonlin.run.provenance import provenance
 from nonlin.run.ranking import Ranking
@@ -59,9 +59,9 @@ class Config:
     model: str = ""
 
     @property
-    def rungs(self) -> tuple[int, ...]:
-        """The epochs after which candidates may be stopped."""
-        return rung_epochs(self.training["epochs"]) if self.halving else ()
+    def rungs(self) -> dict[int, float]:
+        """{epoch after which candidates may be stopped: share of them that goes on}."""
+        return rungs_of(self.training["epochs"]) if self.halving else {}
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)
@@ -229,9 +229,10 @@ def search(
     store : file that keeps everything; None for memory only. If it holds a study with this very
         configuration, that study is continued, or returned if it is finished
     workers : processes on this machine; 0 trains in this process. Or what `nonlin.run.start` returned
-    halving : stop children that are in the worst third of their predecessors at 10%, 25%, 50%, 65% or 80% of the
-        epochs. With "async" outcomes count in the order in which they come, and no worker waits for a slow child; then
-        the result depends on that order, and is repeated by the same store only
+    halving : stop children that are in the worst third of their predecessors after 10% of the epochs, in the worst
+        sixth at one of the next rungs, or in the worst third at one of the last (docs/searching.md). With "async"
+        outcomes count in the order in which they come, and no worker waits for a slow child; then the result depends
+        on that order, and is repeated by the same store only
     normalise : scale each child's initial weights by its own function's gain
     per : trainable parameters per "channel" or per "tensor"; None for what the space says, else per channel
     engine : "torch" for the plain reference, "core" for the compiled core (multilayer perceptrons), "cohort" for

@@ -15,7 +15,7 @@ class Outcome:
 
     Attributes
     ----------
-    status : "ok" trained to the end; "stopped" early, being in the worst third of its predecessors;
+    status : "ok" trained to the end; "stopped" early, being among the worst of its predecessors;
         "diverged" a loss that is not finite; "failed" an exception
     score : validation accuracy (classification) or R² (regression) after the last epoch; NaN unless
         trained to some epoch's end
