@@ -52,6 +52,7 @@ def test_observations_outlive_their_candidates():
     first.begin(points[:4])
     for point in points[4:7]:
         first.add(point)
+    first.settle()
     second = Process(others, BLOCKS, NOISE, 9, first.observed)
     for point in points[7:]:
         second.add(point)

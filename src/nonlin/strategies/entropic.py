@@ -11,22 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from nonlin.expr import Expr
-from nonlin.strategies.evaluate import evaluate
+from nonlin.strategies.evaluate import Tables, evaluate
 from nonlin.strategies.memory import Memory
 from nonlin.strategies.moves import cross_each, draw, mutate_each
+from nonlin.strategies.shape import Shape
 from nonlin.strategies.sketch import QUANTILES, Sketches, normalised
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
 FINER = 3  # quantiles for the direction, for each one of a sketch
 FINE = torch.special.ndtri((torch.arange(FINER * QUANTILES, dtype=torch.float64) + 0.5) / (FINER * QUANTILES))
+_ONES = torch.ones(1, len(FINE), dtype=torch.float64)  # what parameters begin with
+_TABLES: WeakKeyDictionary[Shape, Tables] = WeakKeyDictionary()
 STEPS = (0.5, 0.2, -0.2, -0.5)  # of the correction's size, relative to f's deviation; positive is less entropy
-RENEWED = 18  # steps of one parent after which others are looked at
+RENEWED = 24  # steps of one parent after which others are looked at
 PLANNED = 4  # steps drawn at once
 CROSSED = 4  # crossings with each of the other best, at every so many steps of one parent
 KEPT = 32  # parents whose surroundings are held, 0.1 MB each
@@ -84,17 +88,19 @@ class Entropic:
         self.taken: dict[int, int] = {}  # number of a parent's code -> how many steps it took
         self.led, self.which = np.zeros(0, int), np.zeros(0, int)  # places of told codes that a step led to; which
         self.planned: list[int] = []  # which of STEPS come next, from the last to the first
+        self.best: list[int] = []  # numbers of the best codes when these were planned
         self.aims: dict[Code, np.ndarray] = {}  # the form that each step from a parent leads to, (steps, 48)
         self.surroundings: dict[Code, Surroundings] = {}
 
     def ask(self) -> Expr | None:
-        best = self.memory.best(self.parents)
-        if len(self.memory.results) < self.first or not best:
+        if not self.planned:
+            self.best = self.memory.best(self.parents)
+        if len(self.memory.results) < self.first or not self.best:
             code = self.memory.anything(self.generator)
             return None if code is None else self.memory.ask(code)
         which = self._step()
-        parent = best[int(self.generator.integers(len(best)))]
-        code = self._nearest(parent, which, best)
+        parent = self.best[int(self.generator.integers(len(self.best)))]
+        code = self._nearest(parent, which, self.best)
         if code is None:
             return None
         self.steps[len(self.memory.codes)] = which
@@ -165,8 +171,9 @@ class Entropic:
         """Outputs at a sketch's quantiles, and the correction there; None where it does not exist."""
         number, choices = self.space.shape_of(parent)
         with torch.no_grad(), one_thread():
-            shape, ones = self.space.shapes[number], torch.ones(1, len(FINE), dtype=torch.float64)
-            outputs = evaluate(shape, np.array([choices]), FINE, ones)[0].numpy()
+            shape = self.space.shapes[number]
+            tables = _TABLES.setdefault(shape, {})
+            outputs = evaluate(shape, np.array([choices]), FINE, _ONES, tables)[0].numpy()
             found = entropy_direction(outputs)
         middle = slice(FINER // 2, None, FINER)  # of each few quantiles: those of a sketch
         return normalised(outputs[middle][None])[0], None if found is None else found[middle]
@@ -181,13 +188,13 @@ class Entropic:
         return {
             "memory": self.memory.state_dict(), "steps": [[number, which] for number, which in self.steps.items()],
             "taken": [[number, count] for number, count in self.taken.items()], "planned": list(self.planned),
-            "generator": self.generator.bit_generator.state,
+            "best": list(self.best), "generator": self.generator.bit_generator.state,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.memory.load_state_dict(state["memory"])
         self.steps, self.taken = dict(state["steps"]), dict(state["taken"])
-        self.planned, self.surroundings = list(state["planned"]), {}
+        self.planned, self.best, self.surroundings = list(state["planned"]), list(state["best"]), {}
         told = [(place, self.steps[number]) for place, number in enumerate(self.memory.told()) if number in self.steps]
         self.led, self.which = np.array(told, int).reshape(-1, 2).T
         self.generator.bit_generator.state = state["generator"]
@@ -216,7 +223,11 @@ def entropy_direction(outputs: np.ndarray, smoothing: float = 0.1) -> np.ndarray
     # Output i with noise ν is y_i + ν; there the density is the sum over j of φ(y_i - y_j + ν), of which all that
     # depends on j is near_ij·exp(ν·y_j), and the score the mean of y_j - y_i - ν with these weights. |y| < √n/smoothing
     # bounds the exponents.
-    near = np.exp((-0.5 * (y[:, None] - y) ** 2).astype(np.float32)).astype(float)  # far ones are 0 in either
+    single = y.astype(np.float32)
+    near = single[:, None] - single
+    near *= near
+    near *= -0.5
+    near = np.exp(near, out=near).astype(float)  # far ones are 0 in either precision
     tilted = np.exp(np.outer(y, nodes))  # (n, nodes)
     scores = (near @ (tilted * y[:, None])) / (near @ tilted) - y[:, None] - nodes
     score = scores @ weights / weights.sum()

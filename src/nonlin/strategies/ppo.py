@@ -27,7 +27,7 @@ from nonlin.strategies.memory import Memory
 from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
-DRAWN = (48, 192, 768)  # codes drawn at once, while these bring nothing new; then something is taken at random
+DRAWN = (96, 192, 768)  # codes drawn at once, while these bring nothing new; then something is taken at random
 LARGEST = 48  # batch
 OUTSTANDING = 0.75  # merit of what is imitated, at least
 SHARPNESS = 2  # power of a merit that is its reward

@@ -1,7 +1,8 @@
 """A Gaussian process that takes its observations one at a time, and knows its predictions at fixed candidates.
 
 Adding an observation costs O(n·(n + candidates)), not the O(n³) of beginning anew, so that a strategy can look at
-hundreds of candidates for each one it proposes, in a tenth of a millisecond. What follows from the observations alone
+hundreds of candidates for each one it proposes, in a tenth of a millisecond; one that is a candidate itself costs
+O(n·candidates). What follows from the observations alone
 (`Observed`) is kept apart from what concerns the candidates (`Process`): these come and go, the rest stays.
 
 Reference: [Rasmussen2006] C. Rasmussen & C. Williams, Gaussian processes for machine learning, 2006, algorithm 2.1, and
@@ -18,6 +19,7 @@ from scipy.linalg import cholesky
 from scipy.linalg.lapack import dtrtri
 
 Block = tuple[slice, float, float]  # columns, reach and weight of a part of the kernel
+FEW = 128  # candidates whose kernel among themselves is kept
 Forms = list[np.ndarray]  # points as a kernel takes them: an array (n, columns + 2) for each block
 
 
@@ -103,18 +105,26 @@ class Observed:
             for kept, form in zip(self.lefts, self.kernel.left(self.kernel.right(points)), strict=True):
                 kept[:n] = form
 
-    def add(self, point: Forms) -> tuple[np.ndarray, float]:
-        """One more point, as it stands on the right. Returns its row of the factor: the last number apart."""
-        n = self.count
+    def extend(self, points: np.ndarray) -> None:
+        """Further points, (k, width), in single precision: one step of the factorisation by blocks."""
+        n, k = self.count, len(points)
+        if not k:
+            return
+        right = self.kernel.right(points)
+        left = self.kernel.left(right)
         known = self.inverse[:n, :n]
-        link = known @ self.kernel(self.left(), point)[:, 0]
-        pivot = math.sqrt(max(1 + self.noise - float(link @ link), 1e-9))
-        self.inverse[n, :n] = link @ known / -pivot
-        self.inverse[n, n] = 1 / pivot
-        for kept, form in zip(self.lefts, self.kernel.left(point), strict=True):
-            kept[n] = form[0]
-        self.count = n + 1
-        return link, pivot
+        link = known @ self.kernel(self.left(), right)
+        rest = self.kernel(left, right) + self.noise * np.eye(k) - link.T @ link
+        inverse = dtrtri(cholesky(rest, lower=True, check_finite=False), lower=1)[0]
+        self.inverse[n : n + k, :n] = -inverse @ (link.T @ known)
+        self.inverse[n : n + k, n : n + k] = inverse
+        for kept, form in zip(self.lefts, left, strict=True):
+            kept[n : n + k] = form
+        self.count = n + k
+
+    def link(self, point: Forms) -> np.ndarray:
+        """(count,): factor⁻¹ · kernel(points, point), for one point as it stands on the right."""
+        return self.inverse[: self.count, : self.count] @ self.kernel(self.left(), point)[:, 0]
 
     def whitened(self, values: np.ndarray) -> np.ndarray:
         """factor⁻¹ · values, (k,), for values (k,) of the first points; further points do not change it."""
@@ -137,7 +147,9 @@ class Observed:
 class Process:
     """Predictions at `candidates` (m, features) from observations.
 
-    Candidates are in single precision: beside the noise that is exact enough, and takes half the time.
+    Candidates are in single precision: beside the noise that is exact enough, and takes half the time. What an
+    observation at a candidate shares with the others is known from the predictions there, so that it costs O(n·m); it
+    waits with others to be taken in by `observed`, until `settle`.
 
     Parameters
     ----------
@@ -158,18 +170,19 @@ class Process:
         observed: Observed | None = None,
     ):
         self.observed = Observed(blocks, noise, candidates.shape[1], room) if observed is None else observed
-        self.targets = self.observed.kernel.right(candidates.astype(np.float32))
+        kernel = self.observed.kernel
+        self.candidates = candidates.astype(np.float32)
+        self.targets = kernel.right(self.candidates)
+        few = len(candidates) <= FEW
+        self.among = kernel(kernel.left(self.targets), self.targets) if few else None  # the candidates themselves
         self.solved = np.empty((room, len(candidates)), np.float32)  # factor⁻¹ · kernel(points, candidates)
-        self.unexplained = np.ones(len(candidates), np.float32)  # variance at the candidates
+        # the last observations, and for each its row of the factor, the last number apart
+        self.waiting: list[tuple[np.ndarray, np.ndarray, float]] = []
         self._solve()
 
     @property
-    def count(self) -> int:
-        return self.observed.count
-
-    @property
     def is_full(self) -> bool:
-        return self.observed.is_full
+        return self.count == self.observed.room
 
     def begin(self, points: np.ndarray) -> None:
         """The first observations, (n, features), all at once."""
@@ -177,31 +190,54 @@ class Process:
         self._solve()
 
     def _solve(self) -> None:
-        if n := self.count:
+        n = self.count = self.observed.count
+        self.unexplained = np.ones(len(self.candidates), np.float32)  # variance at the candidates
+        if n:
             cross = self.observed.kernel(self.observed.left(), self.targets)
             solved = np.matmul(self.observed.inverse[:n, :n].astype(np.float32), cross, out=self.solved[:n])
-            self.unexplained = 1 - np.einsum("ij,ij->j", solved, solved)
+            self.unexplained -= np.einsum("ij,ij->j", solved, solved)
 
     def add(self, point: np.ndarray, place: int | None = None) -> None:
         """One more observation, (features,); `place` if it is one of the candidates."""
-        n, observed = self.count, self.observed
+        n, kernel = self.count, self.observed.kernel
         if place is None:
-            form = observed.kernel.right(point[None].astype(np.float32))
+            self.settle()
+            form = kernel.right(point[None].astype(np.float32))
+            link = self.observed.link(form).astype(np.float32)
         else:
             form = [part[place : place + 1] for part in self.targets]
-        link, pivot = observed.add(form)
-        fresh = observed.kernel([part[n : n + 1] for part in observed.lefts], self.targets)[0]
-        fresh -= link.astype(np.float32) @ self.solved[:n]
+            link = self.solved[:n, place].copy()
+        if self.among is None or place is None:
+            near = kernel(kernel.left(form), self.targets)[0]
+        else:
+            near = self.among[place]
+        pivot = math.sqrt(max(1 + self.observed.noise - float(link @ link), 1e-9))
+        fresh = np.subtract(near, link @ self.solved[:n], out=self.solved[n])
         fresh /= np.float32(pivot)
-        self.solved[n] = fresh
-        fresh *= fresh
-        self.unexplained -= fresh
+        self.unexplained -= fresh * fresh
+        self.waiting.append((point, link, pivot))
+        self.count = n + 1
+
+    def settle(self) -> None:
+        """Let `observed` have all observations. When that is done shows in the last bits of what follows from it."""
+        if self.waiting:
+            self.observed.extend(np.array([point for point, _, _ in self.waiting], np.float32))
+            self.waiting = []
 
     def predict(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation at the candidates, each (m,), for the values (n,) of the observations."""
-        return self.predict_whitened(self.observed.whitened(values))
+        return self.predict_whitened(self.whitened(values))
+
+    def whitened(self, values: np.ndarray) -> np.ndarray:
+        """factor⁻¹ · values, (n,), for the values of all observations."""
+        n = self.observed.count
+        found = np.empty(self.count)
+        found[:n] = self.observed.whitened(values[:n])
+        for k, (_, link, pivot) in enumerate(self.waiting, start=n):
+            found[k] = (values[k] - link @ found[:k]) / pivot
+        return found
 
     def predict_whitened(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same for `Observed.whitened` values."""
+        """The same for `whitened` values."""
         mean = values.astype(np.float32) @ self.solved[: self.count]
         return mean, np.sqrt(np.maximum(self.unexplained, 1e-9))

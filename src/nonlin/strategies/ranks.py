@@ -18,12 +18,12 @@ class Ranks:
     Attributes
     ----------
     count : how many there are, without those that wait
+    sums : for each how many are smaller, and how many are not larger, together: twice the mean place of equal ones
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self.values = np.empty(64)
-        self.least, self.most = np.empty(64), np.empty(64)  # how many are smaller; how many are not larger
+        self.values, self.sums = np.empty(64), np.empty(64)
         self.waiting: list[float] = []
 
     def add(self, value: float) -> None:
@@ -32,25 +32,24 @@ class Ranks:
     def _take(self, value: float) -> None:
         n = self.count
         if n == len(self.values):
-            self.values, self.least, self.most = (
-                np.concatenate([array, np.empty_like(array)]) for array in (self.values, self.least, self.most)
+            self.values, self.sums = (
+                np.concatenate([array, np.empty_like(array)]) for array in (self.values, self.sums)
             )
         above, not_below = self.values[:n] > value, self.values[:n] >= value
-        self.least[:n] += above
-        self.most[:n] += not_below
+        self.sums[:n] += above
+        self.sums[:n] += not_below
         self.values[n] = value
-        self.least[n] = n - np.count_nonzero(not_below)
-        self.most[n] = n - np.count_nonzero(above) + 1
+        self.sums[n] = 2 * n + 1 - np.count_nonzero(not_below) - np.count_nonzero(above)
         self.count = n + 1
 
     def _sort(self) -> None:
         values = np.concatenate([self.values[: self.count], self.waiting])
         n = self.count = len(values)
         if n > len(self.values):
-            self.values, self.least, self.most = np.empty((3, 2 * n))
+            self.values, self.sums = np.empty((2, 2 * n))
         ordered = np.sort(values)
         self.values[:n] = values
-        self.least[:n], self.most[:n] = (ordered.searchsorted(values, side) for side in ("left", "right"))
+        self.sums[:n] = ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right")
 
     def ranks(self) -> np.ndarray:
         """Shares of the others that are smaller, ties counted half; (count,) in 0..1."""
@@ -61,7 +60,7 @@ class Ranks:
         self.waiting = []
         if self.count < 2:
             return np.ones(self.count)
-        return (self.least[: self.count] + self.most[: self.count] - 1) / 2 / (self.count - 1)
+        return (self.sums[: self.count] - 1) / (2 * self.count - 2)
 
 
 class Merits:

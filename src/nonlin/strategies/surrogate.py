@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ from nonlin.strategies.threads import one_thread
 LEAST_TOLD = 4  # outcomes before the process is asked
 MOST_TOLD = 400  # observations, before only the best half of so many and the latest are kept
 ROOM = 96  # observations that are taken besides before that is done
-AGE, AGING = 16, 1 / 4  # proposals from one pool, and more for each observation: each then tells less that is new
+AGE, AGING = 16, 1 / 2  # proposals from one pool, and more for each observation: each then tells less that is new
 DRAWS = 4  # pools that a random function is a candidate for, in a space too large to be looked at whole
 FINALISTS = 64  # candidates that a pool keeps
 FEW = 48  # observations from which on a pool keeps its finalists only
@@ -117,9 +118,10 @@ class Surrogate:
         self.observed: Observed | None = None
         self.names: list[int] = []  # of what is observed, in order, of which ...
         self.at_once = 0  # ... so many were taken together
+        self.settled: list[int] = []  # how many there were when others had been taken in: exact resuming needs it
         self.counted = [0, 0]  # codes and strangers of the memory that were looked at for it
-        self.values = np.zeros(0)  # of the first observations, when their outcomes were last heeded
-        self.whitened = np.zeros(MOST_TOLD + ROOM)  # what follows for predictions; 0 for what came since
+        # what follows for predictions from outcomes, when they were last heeded; 0 for what came since
+        self.whitened = np.zeros(MOST_TOLD + ROOM)
         self.news = 0  # outcomes since
         self.pool: Pool | None = None
         self.asked = self.pools = 0  # proposals from this pool, and pools made
@@ -173,10 +175,11 @@ class Surrogate:
 
     def _new_pool(self) -> Pool:
         """Of many candidates those that may be the most promising."""
+        self._settle()
         if self.observed is None or self.observed.count > MOST_TOLD:
             self.names = self._most_telling()
             self.at_once, self.counted = len(self.names), [len(self.memory.codes), len(self.memory.strangers)]
-            self.observed = self._observed_at_once()
+            self.observed, self.settled = self._observed_at_once(), []
             self.news = 1
         if self.news:
             self._heed()
@@ -243,7 +246,15 @@ class Surrogate:
 
     def _add(self, pool: Pool, name: int) -> None:
         place = None if name < 0 else pool.places.get(self.memory.codes[name])
+        if place is None:
+            self._settle()
         pool.process.add(self._described([name])[0] if place is None else pool.views[place], place)
+
+    def _settle(self) -> None:
+        """Let the observations be complete."""
+        if self.pool is not None and self.pool.process.waiting:
+            self.pool.process.settle()
+            self.settled.append(self.pool.process.count)
 
     def _observed_at_once(self) -> Observed:
         found = Observed(self.blocks, self.noise, WIDTH, MOST_TOLD + ROOM)
@@ -273,20 +284,17 @@ class Surrogate:
         """Let predictions follow from all outcomes: merits as standard normal scores, what is out as believed."""
         merits = np.full(len(self.memory.codes) + len(self.memory.strangers), np.nan)
         merits[self.judged] = self.merits.values()  # strangers have negative names: they count from the end
-        known = merits[self.names]
-        told = np.flatnonzero(~np.isnan(known))
-        values = np.zeros(len(known))
-        if len(told) < len(known):
-            values = np.array([self.believed.get(name, 0.0) for name in self.names])
-        values[told] = ndtri((rank(known[told]) * (len(told) - 1) + 0.5) / max(1, len(told)))
-        self._value(values)
-        self.news = 0
-
-    def _value(self, values: np.ndarray) -> None:
-        assert self.observed is not None, "values of no observations"
-        self.values = values
+        values = merits[self.names]
+        told = ~np.isnan(values)
+        count = int(np.count_nonzero(told))
+        values[told] = ndtri((rank(values[told]) * (count - 1) + 0.5) / max(1, count))
+        for k in np.flatnonzero(~told).tolist():
+            values[k] = self.believed.get(self.names[k], 0.0)
+        assert self.observed is not None, "outcomes of no observations"
+        process = self.pool.process if self.pool is not None and self.pool.process.waiting else self.observed
         self.whitened[:] = 0
-        self.whitened[: len(values)] = self.observed.whitened(values)
+        self.whitened[: len(values)] = process.whitened(values)
+        self.news = 0
 
     def tell(self, expr: Expr, score: float, loss: float) -> None:
         memory, known = self.memory, len(self.memory.results)
@@ -309,8 +317,10 @@ class Surrogate:
         return {
             "memory": self.memory.state_dict(),
             "believed": [[number, value] for number, value in self.believed.items()],
-            "names": list(self.names), "at_once": self.at_once, "counted": list(self.counted),
-            "values": self.values.tolist(), "news": self.news, "asked": self.asked, "pools": self.pools,
+            "names": list(self.names), "at_once": self.at_once, "settled": list(self.settled),
+            "counted": list(self.counted),
+            "whitened": self.whitened[: len(self.names)].tolist(), "news": self.news, "asked": self.asked,
+            "pools": self.pools,
             "pool": None if self.pool is None else [str(self.space.index(code)) for code in self.pool.codes],
             "known": None if self.pool is None else self.pool.known,
             "generator": self.generator.bit_generator.state,
@@ -321,20 +331,25 @@ class Surrogate:
         self._judge_anew()
         self.rows, self.believed, self.drawn = {}, dict(state["believed"]), {}
         self.names, self.at_once, self.counted = list(state["names"]), state["at_once"], list(state["counted"])
+        self.settled = list(state["settled"])
         self.news, self.asked, self.pools = state["news"], state["asked"], state["pools"]
         self.generator.bit_generator.state = state["generator"]
         self.observed = self.pool = None
         if state["pool"] is not None:
             with one_thread():
                 self._restore([self.space.code(int(index)) for index in state["pool"]], state["known"])
-                self._value(np.array(state["values"]))
+        self.whitened[:] = 0
+        self.whitened[: len(self.names)] = state["whitened"]
 
     def _restore(self, codes: list[Code], known: int) -> None:
         """Observations and pool by the same steps as before, so that every number comes out the same, bit by bit."""
-        self.observed = self._observed_at_once()
-        for row in self._described(self.names[self.at_once : known]):
-            self.observed.add(self.observed.kernel.right(row[None]))
+        self.observed, settled = self._observed_at_once(), list(self.settled)
+        for first, last in pairwise([self.at_once, *(count for count in settled if count <= known)]):
+            self.observed.extend(self._described(self.names[first:last]))
         views = self.memory.book.seen(codes) if codes else np.zeros((0, WIDTH), np.float32)
         self.pool = self._pool_of(codes, views)
-        for name in self.names[known:]:
+        for count, name in enumerate(self.names[known:], start=known + 1):
             self._add(self.pool, name)
+            if count in settled:
+                self.pool.process.settle()
+        self.settled = settled
