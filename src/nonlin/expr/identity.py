@@ -243,6 +243,7 @@ class IdentityIndex:
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}  # canonical text -> key
         self._buckets: dict[int, list[tuple[Array, str, int]]] = {}
+        self._missed: tuple[Expr, Array, int] | None = None  # the last that was not found: it is often added next
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
@@ -254,10 +255,14 @@ class IdentityIndex:
     def add(self, node: Expr) -> tuple[str, bool]:
         """The key of this function, and whether it is new here."""
         form = canonical(node)
-        key, marks, bucket = self._lookup(form)
-        if key is not None:
-            self._texts[str(form)] = key
-            return key, False
+        if self._missed is not None and self._missed[0] is form:
+            _, marks, bucket = self._missed
+        else:
+            key, marks, bucket = self._lookup(form)
+            if key is not None:
+                self._texts[str(form)] = key
+                return key, False
+        self._missed = None  # no longer missing
         key = str(form)
         self._texts[key] = key
         self._buckets.setdefault(bucket, []).append((marks, key, len(form.parameters)))
@@ -274,6 +279,7 @@ class IdentityIndex:
             for other, key, parameters in self._buckets.get(near, ()):
                 if parameters == len(form.parameters) and _equal(marks, other):
                     return key, marks, bucket
+        self._missed = form, marks, bucket
         return None, marks, bucket
 
 

@@ -58,7 +58,7 @@ class PPO:
         hidden: int = 16,
         batch: int = 5,
         growth: float = 0.15,
-        epochs: int = 5,
+        epochs: int = 4,
         learning_rate: float = 0.025,
         clip: float = 0.2,
         entropy: float = 0.02,

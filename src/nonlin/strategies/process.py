@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import cholesky
-from scipy.linalg.lapack import dtrtri
+from scipy.linalg.lapack import dtrtri, dtrtrs
 
 Block = tuple[slice, float, float]  # columns, reach and weight of a part of the kernel
 FEW = 128  # candidates whose kernel among themselves is kept
@@ -85,6 +85,7 @@ class Observed:
         forms = self.kernel.right(np.empty((0, width), np.float32))
         self.lefts = [np.empty((room, form.shape[1]), np.float32) for form in forms]
         self.inverse = np.zeros((room, room))
+        self.rows = np.zeros((room, room), np.float32)  # of the factor, for observations that wait in a process
 
     @property
     def is_full(self) -> bool:
@@ -176,8 +177,7 @@ class Process:
         few = len(candidates) <= FEW
         self.among = kernel(kernel.left(self.targets), self.targets) if few else None  # the candidates themselves
         self.solved = np.empty((room, len(candidates)), np.float32)  # factor⁻¹ · kernel(points, candidates)
-        # the last observations, and for each its row of the factor, the last number apart
-        self.waiting: list[tuple[np.ndarray, np.ndarray, float]] = []
+        self.waiting: list[np.ndarray] = []  # the last observations
         self._solve()
 
     @property
@@ -215,13 +215,15 @@ class Process:
         fresh = np.subtract(near, link @ self.solved[:n], out=self.solved[n])
         fresh /= np.float32(pivot)
         self.unexplained -= fresh * fresh
-        self.waiting.append((point, link, pivot))
+        row = self.observed.rows[len(self.waiting)]
+        row[:n], row[n] = link, pivot
+        self.waiting.append(point)
         self.count = n + 1
 
     def settle(self) -> None:
         """Let `observed` have all observations. When that is done shows in the last bits of what follows from it."""
         if self.waiting:
-            self.observed.extend(np.array([point for point, _, _ in self.waiting], np.float32))
+            self.observed.extend(np.array(self.waiting, np.float32))
             self.waiting = []
 
     def predict(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -230,12 +232,13 @@ class Process:
 
     def whitened(self, values: np.ndarray) -> np.ndarray:
         """factor⁻¹ · values, (n,), for the values of all observations."""
-        n = self.observed.count
-        found = np.empty(self.count)
-        found[:n] = self.observed.whitened(values[:n])
-        for k, (_, link, pivot) in enumerate(self.waiting, start=n):
-            found[k] = (values[k] - link @ found[:k]) / pivot
-        return found
+        n, known = self.count, self.observed.count
+        found = self.observed.whitened(values[:known])
+        if not self.waiting:
+            return found
+        rows = self.observed.rows[: len(self.waiting), :n].astype(float)
+        last = dtrtrs(rows[:, known:], values[known:] - rows[:, :known] @ found, lower=1)[0]
+        return np.concatenate([found, last])
 
     def predict_whitened(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same for `whitened` values."""
