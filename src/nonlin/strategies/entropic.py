@@ -10,25 +10,20 @@ of steps that did well so far are taken more often.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
+from scipy.special import ndtri
 
 from nonlin.expr import Expr
-from nonlin.strategies.evaluate import Tables, evaluate
 from nonlin.strategies.memory import Memory
 from nonlin.strategies.moves import cross_each, draw, mutate_each
-from nonlin.strategies.shape import Shape
-from nonlin.strategies.sketch import QUANTILES, Sketches, normalised
+from nonlin.strategies.sketch import LEVELS, QUANTILES, Sketches
 from nonlin.strategies.spaces import Code, Space
-from nonlin.strategies.threads import one_thread
 
 FINER = 3  # quantiles for the direction, for each one of a sketch
-FINE = torch.special.ndtri((torch.arange(FINER * QUANTILES, dtype=torch.float64) + 0.5) / (FINER * QUANTILES))
-_ONES = torch.ones(1, len(FINE), dtype=torch.float64)  # what parameters begin with
-_TABLES: WeakKeyDictionary[Shape, Tables] = WeakKeyDictionary()
+FINE = ndtri((np.arange(FINER * QUANTILES) + 0.5) / (FINER * QUANTILES))
 STEPS = (0.5, 0.2, -0.2, -0.5)  # of the correction's size, relative to f's deviation; positive is less entropy
 RENEWED = 24  # steps of one parent after which others are looked at
 PLANNED = 4  # steps drawn at once
@@ -163,20 +158,10 @@ class Entropic:
 
     def _aims(self, parent: Code) -> np.ndarray:
         """The forms of f + step·ξ for each step, f of size 1; of f alone where there is no correction."""
-        outputs, direction = self._direction(parent)
-        steps = np.array(STEPS)[:, None] * (0.0 if direction is None else outputs.std() * direction)
-        return _form(outputs + steps).astype(np.float32)
-
-    def _direction(self, parent: Code) -> tuple[np.ndarray, np.ndarray | None]:
-        """Outputs at a sketch's quantiles, and the correction there; None where it does not exist."""
-        number, choices = self.space.shape_of(parent)
-        with torch.no_grad(), one_thread():
-            shape = self.space.shapes[number]
-            tables = _TABLES.setdefault(shape, {})
-            outputs = evaluate(shape, np.array([choices]), FINE, _ONES, tables)[0].numpy()
-            found = entropy_direction(outputs)
-        middle = slice(FINER // 2, None, FINER)  # of each few quantiles: those of a sketch
-        return normalised(outputs[middle][None])[0], None if found is None else found[middle]
+        form = self.memory.book.seen([parent])[0].astype(float)
+        found = entropy_direction(finer(form))  # the same for all a·f + b
+        direction = np.zeros(QUANTILES) if found is None else found[FINER // 2 :: FINER]
+        return _form(form + np.array(STEPS)[:, None] * form.std() * direction).astype(np.float32)
 
     def tell(self, expr: Expr, score: float, loss: float) -> None:
         known = len(self.memory.results)
@@ -198,6 +183,21 @@ class Entropic:
         told = [(place, self.steps[number]) for place, number in enumerate(self.memory.told()) if number in self.steps]
         self.led, self.which = np.array(told, int).reshape(-1, 2).T
         self.generator.bit_generator.state = state["generator"]
+
+
+def finer(outputs: np.ndarray) -> np.ndarray:
+    """Outputs at `FINE` from those at a sketch's quantiles, (48,): straight between these, and on beyond them."""
+    return outputs @ _straight()
+
+
+@lru_cache(maxsize=1)
+def _straight() -> np.ndarray:
+    """(48, 144), of interpolation."""
+    left = np.clip(np.searchsorted(LEVELS, FINE) - 1, 0, QUANTILES - 2)
+    share = (FINE - LEVELS[left]) / (LEVELS[left + 1] - LEVELS[left])
+    found, column = np.zeros((QUANTILES, len(FINE))), np.arange(len(FINE))
+    found[left, column], found[left + 1, column] = 1 - share, share
+    return found
 
 
 def entropy_direction(outputs: np.ndarray, smoothing: float = 0.1) -> np.ndarray | None:
