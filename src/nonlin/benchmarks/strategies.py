@@ -169,6 +169,7 @@ def bench_strategies(
             raise UnknownNameError("strategy", name, STRATEGIES)
     path = find_table(task) if table is None else Path(table)
     read, standings = read_table(path), []
+    core: list[float] = []  # ms of a training, after each strategy: a machine's clock changes within seconds
     budget = min(budget, len(read.formulas))
     best, quality = read.best(SHARE), read.quality()
     for name, runs in zip(strategies, _all_runs(path, strategies, repeats, budget, window, workers), strict=True):
@@ -179,9 +180,10 @@ def bench_strategies(
             1000 * sum(run.seconds for run in runs) / max(1, sum(run.asks for run in runs)),
         )
         standings.append(standing)
+        core.append(_training_milliseconds(read, "core"))
         if watcher:
             watcher(standing)
-    training = {engine: _training_milliseconds(read, engine) for engine in TIMED}
+    training = {"core": float(np.mean(core)), "torch": _training_milliseconds(read, "torch")}
     return Measured(read, standings, repeats, budget, window, training, _machine())
 
 

@@ -43,11 +43,11 @@ from nonlin.strategies.threads import one_thread
 LEAST_TOLD = 4  # outcomes before the process is asked
 MOST_TOLD = 400  # observations, before only the best half of so many and the latest are kept
 ROOM = 96  # observations that are taken besides before that is done
-AGE, AGING = 16, 1 / 4  # proposals from one pool, and more for each observation: each then tells less that is new
+AGE, AGING = 16, 1 / 3  # proposals from one pool, and more for each observation: each then tells less that is new
 DRAWS = 4  # pools that a random function is a candidate for, in a space too large to be looked at whole
 FINALISTS = 64  # candidates that a pool keeps
 FEW = 48  # observations from which on a pool keeps its finalists only
-HEEDED = 16  # outcomes that are fewer than one in so many may wait before predictions heed them
+HEEDED = 12  # outcomes that are fewer than one in so many may wait before predictions heed them
 
 
 @dataclass(frozen=True)
