@@ -47,7 +47,7 @@ AGE, AGING = 16, 1 / 3  # proposals from one pool, and more for each observation
 DRAWS = 4  # pools that a random function is a candidate for, in a space too large to be looked at whole
 FINALISTS = 64  # candidates that a pool keeps
 FEW = 48  # observations from which on a pool keeps its finalists only
-HEEDED = 12  # outcomes that are fewer than one in so many may wait before predictions heed them
+HEEDED = 16  # outcomes that are fewer than one in so many may wait before predictions heed them
 
 
 @dataclass(frozen=True)
