@@ -26,6 +26,8 @@ SAME = [
     ("exp(-beta*x**2)", "exp(-beta*(2*x)**2)"),
     ("a*sin(x) + b*cos(x)", "b*sin(x) + a*cos(x)"),
     ("relu(x) - 0.1*relu(-x)", "where(x < 0, 0.1*x, x)"),
+    ("min(x, 0)", "beta*min(x, 0) + (1 - beta)*min(x, 0)"),
+    ("sinc(cosh(x)) + cos(x)", "sinc(beta*cosh(x) + (1 - beta)*cosh(x)) + cos(x)"),
 ]
 DIFFERENT = [
     ("relu(x)", "x"),
@@ -37,6 +39,7 @@ DIFFERENT = [
     ("beta*x + beta", "beta*x + gamma"),
     ("sqrt(x)", "sqrt(-x)"),
     ("min(x, 0)", "max(x, 0)"),
+    ("sin(x)", "beta*sin(x) + (1 + beta)*sin(x)"),
 ]
 
 

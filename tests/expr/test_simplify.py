@@ -90,6 +90,11 @@ def test_each_rule_is_used(left, right):
         ("sqrt(2)*sqrt(2)*x", "2*x"),
         ("2*(x + 1) - 2", "2*x"),
         ("min(relu(x), relu(x))", "relu(x)"),
+        ("beta*tanh(x) + (1 - beta)*tanh(x)", "tanh(x)"),
+        ("beta*-x**3 + (1 - beta)*-x**3", "-x**3"),
+        ("cos(x) - beta*x*exp(x) - (1 - beta)*x*exp(x)", "cos(x) - x*exp(x)"),
+        ("b*(x + a) + (1 - b)*(x + a)", "a + x"),
+        ("beta*tanh(x) + (1 - beta)*sin(x)", "(1 - beta)*sin(x) + beta*tanh(x)"),
     ],
 )
 def test_normal_forms(text, normal):

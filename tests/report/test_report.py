@@ -31,7 +31,7 @@ def test_complete(page, study):
     full = [trial for trial in study.trials() if trial.status == "ok"]
     for trial in study.top(5):
         assert trial.formula.replace("<", "&lt;").replace(">", "&gt;") in page
-    for word in ("baseline", "null", "4,034", study.provenance["torch"], "test data were not used", "@software{nonlin"):
+    for word in ("baseline", "null", "4,012", study.provenance["torch"], "test data were not used", "@software{nonlin"):
         assert word in page
     assert page.count('class="picture shape"') == min(20, len(full))
     assert "Validation" in page

@@ -101,7 +101,7 @@ def _fold(node: Call, args: tuple[Expr, ...]) -> Expr | None:
 
 
 def _sum(terms: Collected) -> Expr:
-    terms = _rewrite_pairs(terms, _sum_rules, terms_of)
+    terms = _rewrite_pairs(_unmixed(terms), _sum_rules, terms_of)
     terms = {term: factor for term, factor in terms.items() if factor != 0}
     if not terms:
         return ZERO
@@ -121,6 +121,25 @@ def _sum(terms: Collected) -> Expr:
         result = call("add" if trailing > 0 else "sub", result, Const(abs(trailing)))  # type: ignore[arg-type]
     assert result is not None
     return result
+
+
+def _unmixed(terms: Collected) -> Collected:
+    """p·a + (1-p)·a -> a for a symbol p and any a: a mixture of a function with itself."""
+    if len(terms) < 2:
+        return terms
+    for term, weight in terms.items():
+        for key, exponent in factors_of(term):
+            if exponent != 1 or not is_call(key, "sub") or ONE not in key.args:
+                continue
+            p, sign = (key.args[1], 1) if key.args[0] == ONE else (key.args[0], -1)  # 1 - p, or p - 1
+            rest = {base: power for base, power in factors_of(term) if base != key}
+            if not isinstance(p, Symbol) or p in rest:
+                continue
+            for other in terms:
+                if terms[other] == sign * weight and dict(factors_of(other)) == {**rest, p: 1.0}:
+                    left = {part: factor for part, factor in terms.items() if part not in (term, other)}
+                    return _unmixed(merge(left, join(((assemble(rest), sign * weight),), terms_of)))
+    return terms
 
 
 # Products
