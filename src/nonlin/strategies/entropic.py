@@ -147,7 +147,7 @@ class Entropic:
             book = self.memory.book
             codes = mutate_each(self.space, [parent] * self.moved, generator)
             rows = book.look([*codes, *draw(self.space, self.random, generator)])
-            rows = [row for row in np.unique(book.alike[rows]).tolist() if row >= 0]
+            rows = book.distinct(rows)
             assert book.views is not None, "a book without a view"
             if len(self.surroundings) >= KEPT:
                 self.surroundings.clear()  # they are made again where they are needed

@@ -64,6 +64,9 @@ class Memory:
 
     def fresh_rows(self, rows: np.ndarray) -> np.ndarray:
         """Of these rows of the book, those of functions that are new and worth training; of equal ones the first."""
+        if not self.book.is_whole:
+            keys, seen = self.book.keys, self.seen
+            return np.array([row for row in self.book.distinct(rows.tolist()) if keys[row] not in seen], int)
         wanted = np.zeros(len(self.book.keys) + 1, bool)  # the last one is for what is not worth training
         wanted[self.book.alike[rows]] = True
         firsts = self.book.firsts

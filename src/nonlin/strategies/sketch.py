@@ -191,6 +191,17 @@ class Sketchbook:
         self.codes += codes
         self.rows.update(zip(codes, range(start, stop), strict=True))
 
+    def distinct(self, rows: Sequence[int]) -> list[int]:
+        """Of these rows those of functions that are worth training, each function once.
+
+        Of equal functions it is the first of the space where the book is whole, else the first given: never the first
+        that was looked at, since a search that is resumed looks at others.
+        """
+        if self.is_whole:
+            return [row for row in np.unique(self.alike[rows]).tolist() if row >= 0]
+        found = {self.keys[row]: row for row in reversed(rows) if self.good[row]}
+        return [*reversed(found.values())]
+
     def seen(self, codes: Sequence[Code]) -> np.ndarray:
         """The views of `codes`, in order."""
         rows = self.look(codes)  # before the array is read: it may replace it
