@@ -27,6 +27,12 @@ def test_an_address_is_not_given_twice():
         nl.search(TASK, budget=1, workers=crew, address="auto")
 
 
+@pytest.mark.parametrize("workers", [100_000, -1, 1.5, True])
+def test_no_number_of_workers(workers):
+    with pytest.raises(SearchError, match=f"workers.*{workers:,}" if workers == 100_000 else f"got {workers}"):
+        nl.search(TASK, budget=1, workers=workers)
+
+
 def test_workers_hand_over_all_that_is_there():
     with start(2) as crew:
         assert isinstance(crew, Executor)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from nonlin.train import Outcome
 
 
+PER_CORE, LEAST_ALLOWED = 8, 32  # worker processes that a machine may be asked for
+
+
 class Executor(ABC):
     """Trains jobs. Close it when done, or use it in a ``with``.
 
@@ -107,10 +110,10 @@ def start(workers: int = 0, address: str | None = None, gpus: float = 0.0) -> Ex
 
     Raises
     ------
-    SearchError : `workers` is no such number, or there is no cluster at the address
+    SearchError : `workers` is no such number or far too many, or there is no cluster at the address
     MissingExtraError : an address is given and Ray is not installed
     """
-    check_workers(workers)
+    check_workers(workers, here=address is None)
     if not 0 <= gpus < 2**10 or (gpus and address is None):
         raise SearchError(f"gpus is a number from 0 on, for a cluster with an address; got {gpus!r}.")
     if address is not None:
@@ -122,10 +125,19 @@ def start(workers: int = 0, address: str | None = None, gpus: float = 0.0) -> Ex
     return Workers(workers) if workers else InProcess()
 
 
-def check_workers(workers: int) -> None:
-    """SearchError unless it is a number of workers."""
+def check_workers(workers: int, here: bool = True) -> None:
+    """SearchError unless it is a number of workers, and for processes on this machine not far too many."""
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
         raise SearchError(f"workers must be a whole number, at least 0; got {workers!r}.")
+    if here and workers > LEAST_ALLOWED:
+        from nonlin.run.local import default_workers
+
+        cores = default_workers()
+        if workers > (most := max(LEAST_ALLOWED, PER_CORE * cores)):
+            raise SearchError(
+                f"workers={workers:,}: so many processes on {cores} cores would fill the memory and slow each other "
+                f"down. Give at most {most}, best {cores}; for more machines give an address (docs/cluster.md)."
+            )
 
 
 def crew_of(workers: int | Executor, address: str | None = None) -> Executor:
