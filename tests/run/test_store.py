@@ -36,6 +36,19 @@ def refuse(path, message):
     assert checksum(path) == before
 
 
+def test_a_finished_store_is_one_file(tmp_path):
+    """Nothing is left in SQLite's log beside it, though the store is still open: it can be copied alone."""
+    study = nl.search(TASK, budget=2, store=tmp_path / "a.db")
+    (tmp_path / "copy.db").write_bytes((tmp_path / "a.db").read_bytes())
+    assert len(nl.Study.open(tmp_path / "copy.db").trials()) == len(study.trials())
+
+
+@pytest.mark.parametrize("path", [7, b"a.db", ["a.db"]])
+def test_no_path(path):
+    with pytest.raises(StoreError, match="a store is a file's path"):
+        nl.search(TASK, budget=2, store=path)
+
+
 def test_newer_schema(store):
     with sqlite3.connect(store) as db:
         db.execute("UPDATE meta SET value = '99'")

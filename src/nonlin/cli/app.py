@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -119,6 +120,7 @@ def main() -> None:
     """Run the command line and exit."""
     # with torch loaded, the interpreter's own looks for garbage on its way out take up to a second
     atexit.register(gc.freeze)
+    signal.signal(signal.SIGTERM, _end)
     arguments = sys.argv[1:]
     try:
         arguments = _load_activations(arguments)
@@ -132,6 +134,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _end(*_: object) -> None:
+    """What Slurm, Kubernetes and `kill` send is treated as Ctrl-C is: it says what was kept, and how to go on."""
+    raise KeyboardInterrupt
 
 
 def _load_activations(arguments: list[str]) -> list[str]:

@@ -22,7 +22,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,6 +130,8 @@ class Store:
     """
 
     def __init__(self, path: str | Path | None, create: bool = True):
+        if path is not None and not isinstance(path, str | os.PathLike):
+            raise StoreError(f"a store is a file's path, or None for one in memory; got {path!r}.")
         self.path = None if path is None else Path(path)
         self.label = ":memory:" if self.path is None else str(self.path)
         self._new = self.path is not None and not self.path.exists()
@@ -162,7 +164,10 @@ class Store:
             self.db.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
             return
         if not {"meta", "studies", "trials"} <= tables:
-            raise StoreError(f"{self.label} is an SQLite file but not a nonlin store; it was not touched.")
+            raise StoreError(
+                f"{self.label} is an SQLite file but not a nonlin store; it was not touched. (If it was copied while a "
+                "search ran: part of it was in the file with -wal at the end of its name.)"
+            )
         row = self.db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
         version = row[0] if row else "missing"
         if version not in (*_UPDATES, str(SCHEMA_VERSION)):
@@ -235,8 +240,19 @@ class Store:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                self.fold()
             path.unlink(missing_ok=True)
+
+    def fold(self) -> None:
+        """Take what SQLite keeps in the file beside it (-wal) into the store, which can then be copied alone.
+
+        Where another process is reading it is left for later.
+        """
+        with suppress(sqlite3.Error):
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def transaction(self, action: str) -> Iterator[None]:

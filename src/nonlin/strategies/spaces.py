@@ -292,6 +292,8 @@ def space(name: str | Path | Space) -> Space:
     """
     if isinstance(name, Space):
         return name
+    if not isinstance(name, str | Path):
+        raise SearchError(f"a space is a name such as 'core-1', a .toml file's path or a nonlin Space; got {name!r}.")
     if isinstance(name, Path) or name.endswith(".toml"):
         from nonlin.strategies.load import load_space
 
