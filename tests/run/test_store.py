@@ -6,6 +6,8 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 
 import pytest
 from small import TASK
@@ -41,6 +43,30 @@ def test_a_finished_store_is_one_file(tmp_path):
     study = nl.search(TASK, budget=2, store=tmp_path / "a.db")
     (tmp_path / "copy.db").write_bytes((tmp_path / "a.db").read_bytes())
     assert len(nl.Study.open(tmp_path / "copy.db").trials()) == len(study.trials())
+
+
+def test_a_terminated_search_says_how_to_go_on(tmp_path):
+    """SIGTERM, as Slurm and Kubernetes send it: what was trained is in the one file."""
+    path = tmp_path / "a.db"
+    command = [sys.executable, "-m", "nonlin", "search", "--task", "digits-mlp", "--store", path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as search:
+        deadline = time.monotonic() + 100
+        while not (path.exists() and finished(path)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        search.terminate()
+        said = search.communicate(timeout=60)[0]
+    assert search.returncode == 130
+    assert f"nonlin resume {path}" in " ".join(said.split())
+    (tmp_path / "copy.db").write_bytes(path.read_bytes())
+    assert finished(tmp_path / "copy.db")
+
+
+def finished(path):
+    with closing(sqlite3.connect(path)) as db:
+        try:
+            return db.execute("SELECT count(*) FROM trials WHERE status != 'running'").fetchone()[0]
+        except sqlite3.Error:  # not made yet
+            return 0
 
 
 @pytest.mark.parametrize("path", [7, b"a.db", ["a.db"]])

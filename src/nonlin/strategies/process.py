@@ -85,11 +85,9 @@ class Observed:
         forms = self.kernel.right(np.empty((0, width), np.float32))
         self.lefts = [np.empty((room, form.shape[1]), np.float32) for form in forms]
         self.inverse = np.zeros((room, room))
-        self.rows = np.zeros((room, room), np.float32)  # of the factor, for observations that wait in a process
-
-    @property
-    def is_full(self) -> bool:
-        return self.count == self.room
+        self.rows = np.zeros(
+            (room, room), np.float32
+        )  # of the factor: those that wait in a process, which lives shorter
 
     def left(self) -> Forms:
         """All points, on the left."""

@@ -122,7 +122,8 @@ class Sketchbook:
     codes, rows : those looked at, and where each is
     good : bool, which of the codes looked at are worth training
     keys : equal for equal functions
-    alike : (rows,), the first row of an equal function; -1 for what is not worth training
+    alike, firsts : of a whole book: (rows,), the first row of an equal function, -1 for what is not worth training; and
+        the same by key
     """
 
     def __init__(self, space: Space, view: View | None = None):
@@ -134,8 +135,8 @@ class Sketchbook:
         self.codes: list[Code] = []
         self.good: list[bool] = []
         self.keys: list[bytes] = []
-        self.firsts: dict[bytes, int] = {}  # key -> the first row that has it
-        self.alike = np.empty(64, int)
+        self.firsts: dict[bytes, int] = {}
+        self.alike = np.empty(0, int)
         self.views: np.ndarray | None = None
 
     @property
@@ -183,9 +184,6 @@ class Sketchbook:
                 self.views = np.concatenate([self.views, np.empty_like(self.views)])
             self.views[start:stop] = seen
         good, keys = sketches.ordinary().tolist(), sketches.keys()
-        while stop > len(self.alike):
-            self.alike = np.concatenate([self.alike, np.empty_like(self.alike)])
-        self.alike[start:stop] = _alike(good, keys, self.firsts, start)
         self.good += good
         self.keys += keys
         self.codes += codes
@@ -214,14 +212,9 @@ def _whole(space: Space, view: View | None) -> Sketchbook:
     """A book of all codes of a space, in their order; nobody writes to it."""
     book = Sketchbook(space, view)
     book._add(list(space.codes()))
+    rows = zip(book.good, book.keys, range(len(book.keys)), strict=True)
+    book.alike = np.array([book.firsts.setdefault(key, row) if fit else -1 for fit, key, row in rows], int)
     return book
-
-
-def _alike(good: Sequence[bool], keys: Sequence[bytes], firsts: dict[bytes, int], start: int) -> list[int]:
-    """The first row of each key, as `firsts` has it, which learns of new ones; -1 for what is not worth training."""
-    return [
-        firsts.setdefault(key, row) if fit else -1 for row, (fit, key) in enumerate(zip(good, keys, strict=True), start)
-    ]
 
 
 def from_values(values: np.ndarray) -> Sketches:
