@@ -2,14 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from expressions import expressions, tame_expressions, torch_node
 from hypothesis import assume, given
 
-from nonlin.expr import parse, simplify, to_text
+from nonlin.expr import derivative, parse, simplify, to_text
 from nonlin.expr import rules as table
+from nonlin.expr.simplify import is_settled
 from nonlin.expr.tree import substitute
+from nonlin.strategies import space
 
 X = torch.linspace(-2.3, 2.7, 23, dtype=torch.float64)
 VALUES = {"beta": torch.tensor(0.7, dtype=torch.float64), "alpha": torch.tensor(1.3, dtype=torch.float64)}
@@ -113,3 +116,13 @@ def test_products_that_lead_negative_either_way(function):
 def test_huge_powers_stay_readable():
     tree = simplify(parse("((x**60*sin(x))*x**60)**2"))
     assert parse(to_text(tree)) == tree
+
+
+@pytest.mark.parametrize("name", ["core-1", "core-2", "surrogate-paper"])
+def test_what_is_settled_stays_and_nothing_else_does(name):
+    where, generator = space(name), np.random.default_rng(4)
+    found = [simplify(where.sample(generator)) for _ in range(600)]
+    found += [derivative(expr) for expr in found[:300]]
+    found += [parse("2*(beta + x)*exp(x)"), parse("-(1 + x)*exp(x)")]
+    assert [is_settled(expr) for expr in found] == [simplify(expr) == expr for expr in found]
+    assert not all(map(is_settled, found))

@@ -7,7 +7,7 @@ from functools import lru_cache
 from nonlin.errors import FormulaError
 from nonlin.expr.operators import Operator
 from nonlin.expr.parse import parse
-from nonlin.expr.simplify import simplify
+from nonlin.expr.simplify import is_settled, simplify
 from nonlin.expr.text import to_text
 from nonlin.expr.tree import ONE, ZERO, Call, Expr, Symbol, call, substitute
 
@@ -20,7 +20,8 @@ def derivative(node: Expr, by: str = "x") -> Expr:
 
     Where the derivative does not exist (at a kink), the conventions of `operators` apply.
     """
-    return simplify(_chain_rule(simplify(node), by))
+    found = _chain_rule(simplify(node), by)
+    return found if is_settled(found) else simplify(found)
 
 
 @lru_cache(maxsize=65536)

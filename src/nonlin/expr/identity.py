@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nonlin.expr.collect import factors_of, sort_key, terms_of
-from nonlin.expr.simplify import simplify
+from nonlin.expr.simplify import is_settled, simplify
 from nonlin.expr.text import to_nameless_text
 from nonlin.expr.tree import Call, Const, Expr, Symbol, call, is_call, substitute, walk
 from nonlin.expr.values import evaluate_node
@@ -45,10 +45,12 @@ def canonical(node: Expr) -> Expr:
     """
     node = simplify(node)
     for _ in range(8):
-        absorbed = simplify(_absorb(node, _private(node)))  # also where nothing is absorbed: a few want two passes
-        if absorbed == node:
+        absorbed = _absorb(node, _private(node))
+        if absorbed is node and is_settled(node):
             break
-        node = absorbed
+        node, before = simplify(absorbed), node
+        if node == before:
+            break
     return _rename(node)
 
 
@@ -309,17 +311,20 @@ def kind(node: Expr) -> str:
     start = _START.value(node)[:, _INSIDE]
     if not np.isfinite(start).all():
         return "undefined"
-    values = _GRID.value(canonical(node))[:, _INSIDE]
     with np.errstate(all="ignore"):
-        return _kind_of(np.concatenate([start, values[np.isfinite(values).all(axis=1)]]))
+        found = _kind_of(start)
+        if found != "ordinary":  # it may be no more than that with these parameters
+            values = _GRID.value(canonical(node))[:, _INSIDE]
+            found = _kind_of(np.concatenate([start, values[np.isfinite(values).all(axis=1)]]))
+    return found
 
 
 def _kind_of(values: Array) -> str:
     """The kind of a function with these finite values, (draws, points inside)."""
     scale = np.abs(values).max(axis=1, keepdims=True) + 1e-300
-    if (np.abs(values - values[:, :1]) <= 1e-12 * scale).all():
-        return "constant"
     x = _X[_INSIDE]
     slope = (values[:, -1:] - values[:, :1]) / (x[-1] - x[0])
     line = values[:, :1] + slope * (x - x[0])
-    return "affine" if (np.abs(values - line) <= 1e-10 * scale).all() else "ordinary"
+    if not (np.abs(values - line) <= 1e-10 * scale).all():  # a constant is a line, more exactly
+        return "ordinary"
+    return "constant" if (np.abs(values - values[:, :1]) <= 1e-12 * scale).all() else "affine"

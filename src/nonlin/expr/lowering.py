@@ -24,14 +24,17 @@ _REMEMBERED = 2000  # expressions, of a kilobyte each
 _NOT_A_NUMBER = np.full(1, math.nan)
 
 
-def lower(node: Expr, parameters: Sequence[str] = ()) -> Expr:
-    """The tree as the machine evaluates it: simplified, with guarded products where they are needed."""
-    return _lowered(node, tuple(parameters))  # a function's value and its derivatives are lowered in several programs
+def lower(node: Expr, parameters: Sequence[str] = (), simplified: bool = False) -> Expr:
+    """The tree as the machine evaluates it: simplified, unless it is a `derivative` and so is it already, with guarded
+    products where they are needed."""
+    # remembered: a function's value and its derivatives are lowered in several programs
+    return _lowered(node, tuple(parameters), simplified)
 
 
 @lru_cache(maxsize=16384)
-def _lowered(node: Expr, parameters: tuple[str, ...]) -> Expr:
-    node = simplify(node)
+def _lowered(node: Expr, parameters: tuple[str, ...], simplified: bool) -> Expr:
+    if not simplified:
+        node = simplify(node)
     guarded = _overflowing_products(node, parameters)
     return _guard(node, guarded) if guarded else node
 

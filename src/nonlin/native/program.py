@@ -132,7 +132,7 @@ class Function:
         assembler.add(self.expr)
         alone = assembler.copy()
         for node in self.partial_expressions:
-            assembler.add(node)
+            assembler.add(node, simplified=True)
         found = assembler.paired(library.opcodes)
         self.__dict__.setdefault("value", alone.paired(library.opcodes))  # its instructions were the first of these
         return found
@@ -209,9 +209,9 @@ class _Assembler:
 
     # Building
 
-    def add(self, node: Expr) -> None:
-        """One more output: an expression as it stands in a formula."""
-        self.output(fold_numbers(shortened(lower(node, tuple(self.inputs)[1:]))))
+    def add(self, node: Expr, simplified: bool = False) -> None:
+        """One more output: an expression as it stands in a formula, or a derivative, which is simplified."""
+        self.output(fold_numbers(shortened(lower(node, tuple(self.inputs)[1:], simplified))))
 
     def output(self, node: Expr) -> None:
         value = self.visit(node)

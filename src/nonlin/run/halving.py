@@ -63,27 +63,21 @@ class QuantileRule:
     def __init__(self, kept: Mapping[int, float]):
         self.kept = kept
         self.reached: dict[int, list[float]] = {rung: [] for rung in kept}  # each list sorted
-        self.known: dict[int, float] = {}  # the limits that are finite
 
     def tell(self, trial: Trial) -> None:
         """Count a child at every rung that it reached; one that diverged before a rung is the worst there."""
         curve = trial.curves.get("loss", [])
         for rung, losses in self.reached.items():
-            if len(curve) >= rung:
-                insort(losses, curve[rung - 1])
-            elif trial.status in ("diverged", "failed"):
-                losses.append(math.inf)
-            limit = self.limit(losses, self.kept[rung])
-            if math.isfinite(limit):
-                self.known[rung] = limit
-            else:
-                self.known.pop(rung, None)
             if len(curve) < rung:
+                if trial.status in ("diverged", "failed"):
+                    losses.append(math.inf)
                 break
+            insort(losses, curve[rung - 1])
 
     def limits(self) -> dict[int, float]:
         """{epoch: the largest validation loss to go on with}; empty while there are too few predecessors."""
-        return dict(self.known)
+        limits = {rung: self.limit(losses, self.kept[rung]) for rung, losses in self.reached.items() if losses}
+        return {rung: limit for rung, limit in limits.items() if limit < math.inf}
 
     def limit(self, losses: Sequence[float], kept: float) -> float:
         """The largest loss to go on with after predecessors of these, the smallest first; infinite for any."""

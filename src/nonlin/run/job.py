@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from nonlin.errors import SearchError
-from nonlin.expr import parse
+from nonlin.expr import Expr, parse
 from nonlin.zoo import activation
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a worker needs beside the task. `number` identifies it; the rest as for `nonlin.train.fit`."""
+    """Everything that a worker needs beside the task. `number` identifies it; `tree` is the formula parsed, where that
+    is at hand; the rest as for `nonlin.train.fit`."""
 
     number: int
     formula: str
@@ -34,6 +35,7 @@ class Job:
     learning_rate: float | None = None
     final: bool = False
     checkpoint: str | None = None
+    tree: Expr | None = field(default=None, repr=False, compare=False)
 
     def run(self, task: Task) -> Outcome:
         """Train it in the engine that was settled on, at the task's own learning rate or at the job's.
@@ -91,7 +93,7 @@ class Job:
 
 def trained(jobs: Sequence[Job], shared: Training) -> list[Trained | None]:
     """`Job.trained` of each. All are begun before one is trained: training leaves little of Python in the caches."""
-    begun = [shared.begin(parse(job.formula), job.initial) for job in jobs]
+    begun = [shared.begin(job.tree or parse(job.formula), job.initial) for job in jobs]
     return [
         None if one is None else shared.finish(one, job.rungs, job.learning_rate)
         for job, one in zip(jobs, begun, strict=True)

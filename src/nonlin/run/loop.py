@@ -226,6 +226,7 @@ class Loop:
                     per=config.per,
                     rungs=trial.rungs,
                     engine=config.engine,
+                    tree=self.exprs.get(trial.number),
                 )
             )
 

@@ -81,7 +81,8 @@ class Entropic:
         self.memory = Memory(space, forms)
         self.steps: dict[int, int] = {}  # number of a code -> which of STEPS led to it
         self.taken: dict[int, int] = {}  # number of a parent's code -> how many steps it took
-        self.led, self.which = np.zeros(0, int), np.zeros(0, int)  # places of told codes that a step led to; which
+        self.led: list[int] = []  # places of told codes that a step led to
+        self.which: list[int] = []  # and which of STEPS that was
         self.planned: list[int] = []  # which of STEPS come next, from the last to the first
         self.best: list[int] = []  # numbers of the best codes when these were planned
         self.aims: dict[Code, np.ndarray] = {}  # the form that each step from a parent leads to, (steps, 48)
@@ -104,9 +105,9 @@ class Entropic:
     def _step(self) -> int:
         """One of `STEPS`, the more often the better those that it led to (Thompson sampling of Beta counts)."""
         if not self.planned:
-            good = self.memory.merits()[self.led] > 0.75
-            won = np.bincount(self.which, weights=good, minlength=len(STEPS))
-            lost = np.bincount(self.which, minlength=len(STEPS)) - won
+            good, which = self.memory.merits()[np.array(self.led, int)] > 0.75, np.array(self.which, int)
+            won = np.bincount(which, weights=good, minlength=len(STEPS))
+            lost = np.bincount(which, minlength=len(STEPS)) - won
             chances = self.generator.beta(1 + won, 1 + lost, size=(PLANNED, len(STEPS)))
             self.planned = chances.argmax(axis=1).tolist()
         return self.planned.pop()
@@ -167,7 +168,8 @@ class Entropic:
         known = len(self.memory.results)
         number = self.memory.tell(expr, score, loss)
         if number in self.steps and len(self.memory.results) > known:
-            self.led, self.which = np.append(self.led, known), np.append(self.which, self.steps[number])
+            self.led.append(known)
+            self.which.append(self.steps[number])
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -180,8 +182,9 @@ class Entropic:
         self.memory.load_state_dict(state["memory"])
         self.steps, self.taken = dict(state["steps"]), dict(state["taken"])
         self.planned, self.best, self.surroundings = list(state["planned"]), list(state["best"]), {}
-        told = [(place, self.steps[number]) for place, number in enumerate(self.memory.told()) if number in self.steps]
-        self.led, self.which = np.array(told, int).reshape(-1, 2).T
+        told = self.memory.told()
+        self.led = [place for place, number in enumerate(told) if number in self.steps]
+        self.which = [self.steps[told[place]] for place in self.led]
         self.generator.bit_generator.state = state["generator"]
 
 

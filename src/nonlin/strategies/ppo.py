@@ -57,7 +57,7 @@ class PPO:
         seed: int = 0,
         hidden: int = 16,
         batch: int = 5,
-        growth: float = 0.15,
+        growth: float = 0.2,
         epochs: int = 4,
         learning_rate: float = 0.025,
         clip: float = 0.2,

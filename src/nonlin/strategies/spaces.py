@@ -42,6 +42,7 @@ from nonlin.strategies.shape import Shape, Slot, template, units
 __all__ = ["BINARY", "EPSILON", "SPACES", "UNARY", "Code", "Space", "space"]
 
 Code = tuple[int, ...]
+KEPT = 20_000  # expressions of a space that are kept once they are made, some kilobytes each
 MOST_UNITS = {"chain": 12, "free": 6}  # beyond, formulas outgrow what the language reads
 
 
@@ -165,8 +166,19 @@ class Space:
         ------
         SearchError : if the code is none of this space
         """
-        number, choices = self._split(code)
-        return self.shapes[number].decode(choices)
+        code = tuple(code)
+        found = self._decoded.get(code)
+        if found is None:
+            number, choices = self._split(code)
+            found = self.shapes[number].decode(choices)
+            if self.size <= KEPT:
+                self._decoded[code] = found
+        return found
+
+    @cached_property
+    def _decoded(self) -> dict[Code, Expr]:
+        """The expressions made so far, in a small space: a search comes to most of them more than once."""
+        return {}
 
     def encode(self, expr: Expr) -> Code | None:
         """The first code whose expression is `expr`, up to the names of its parameters; None if there is none."""

@@ -42,10 +42,11 @@ from nonlin.strategies.threads import one_thread
 
 LEAST_TOLD = 4  # outcomes before the process is asked
 MOST_TOLD = 400  # observations, before only the best half of so many and the latest are kept
-ROOM = 96  # observations that are taken besides before that is done
-AGE, AGING = 16, 1 / 3  # proposals from one pool, and more for each observation: each then tells less that is new
+ROOM = 256  # observations that are taken besides before that is done
+AGE, AGING = 16, 1 / 2  # proposals from one pool, and more for each observation: each then tells less that is new
 DRAWS = 4  # pools that a random function is a candidate for, in a space too large to be looked at whole
-FINALISTS = 64  # candidates that a pool keeps
+FINALISTS = 64  # candidates that a pool keeps; or, where many functions are out, one for so many of them:
+OUT = 4  # then they are proposed faster than anything is learned
 FEW = 48  # observations from which on a pool keeps its finalists only
 HEEDED = 16  # outcomes that are fewer than one in so many may wait before predictions heed them
 
@@ -188,7 +189,7 @@ class Surrogate:
         bounds = self.observed.bounds(self._forms(rows), self.whitened[: len(self.names)], self.daring)
         kept = np.argsort(-np.round(bounds, 4), kind="stable")
         if len(self.names) >= FEW:  # of few outcomes each one changes what promises most
-            kept = kept[:FINALISTS]
+            kept = kept[: max(FINALISTS, (len(self.memory.codes) - len(self.memory.results)) // OUT)]
         self.asked, self.pools = 0, self.pools + 1
         return self._pool_of([book.codes[row] for row in rows[kept].tolist()], self._views(rows[kept]))
 
