@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from nonlin.expr.collect import factors_of, sort_key, terms_of
 from nonlin.expr.simplify import is_settled, simplify
 from nonlin.expr.text import to_nameless_text
-from nonlin.expr.tree import Call, Const, Expr, Symbol, call, is_call, substitute, walk
+from nonlin.expr.tree import Call, Const, Expr, Symbol, call, is_call, substitute
 from nonlin.expr.values import evaluate_node
 
 Array = npt.NDArray[np.float64]
@@ -89,10 +88,19 @@ def _has_twins(node: Expr) -> bool:
 
 def _private(node: Expr) -> frozenset[str]:
     """Parameters that occur once: nothing else in the function depends on them."""
-    if not node.parameters:
-        return frozenset()
-    counts = Counter(part.name for part in walk(node) if isinstance(part, Symbol))
-    return frozenset(name for name, count in counts.items() if count == 1 and name != "x")
+    counts: dict[str, int] = {}
+    parts = [node]
+    while parts:
+        part = parts.pop()
+        if part.symbols in _OF_X:
+            continue
+        if isinstance(part, Symbol):
+            counts[part.name] = counts.get(part.name, 0) + 1
+        parts += part.args
+    return frozenset([name for name, count in counts.items() if count == 1])
+
+
+_OF_X: tuple[tuple[str, ...], ...] = ((), ("x",))  # the symbols of what has no parameters
 
 
 def _absorb(node: Expr, private: frozenset[str]) -> Expr:

@@ -28,7 +28,7 @@ from nonlin.expr.collect import (
 )
 from nonlin.expr.operators import EVEN, MAX_EXPONENT, OPERATORS
 from nonlin.expr.parse import parse
-from nonlin.expr.tree import ONE, ZERO, Call, Const, Expr, Symbol, call, is_call, substitute, walk
+from nonlin.expr.tree import ONE, ZERO, Call, Const, Expr, Symbol, call, is_call, substitute
 
 MAX_PASSES = 20
 
@@ -64,11 +64,14 @@ def is_settled(node: Expr) -> bool:
     Only a number before a sum and further factors does not: in 2*(1 + x)*exp(x) it is distributed then, and not at
     first, when terms that differ in their number alone can still be collected.
     """
-    return not any(
-        (is_call(part, "mul") and type(part.args[0]) is Const and is_call(part.args[1], "add", "sub", "neg"))
-        or (is_call(part, "neg") and is_call(part.args[0], "add", "sub", "neg"))
-        for part in walk(node)
-    )
+    parts = [node]
+    while parts:
+        part = parts.pop()
+        parts += part.args
+        number = is_call(part, "neg") or (is_call(part, "mul") and type(part.args[0]) is Const)
+        if number and is_call(part.args[-1], "add", "sub", "neg"):
+            return False
+    return True
 
 
 # Numbers

@@ -46,6 +46,34 @@ def merge_pairs(instructions: list[Instruction]) -> list[Instruction]:
     return instructions
 
 
+# Sums in which one part is a product: (operation, place of the product) -> the instruction for both.
+FUSED = {("add", 0): "mul_add", ("add", 1): "mul_add", ("sub", 0): "mul_sub", ("sub", 1): "sub_mul"}
+_PRODUCTS = ("mul", "square")
+
+
+def fuse_products(instructions: Sequence[Instruction], outputs: Sequence[int]) -> list[Instruction]:
+    """The same with products that only sums need taken into these: one instruction, and one rounding, for two."""
+    made = {one.results[0]: one for one in instructions if one.opcode in _PRODUCTS}
+    for one in instructions:
+        if one.opcode not in ("add", "sub"):
+            for value in one.operands:
+                made.pop(value, None)
+    for value in outputs:
+        made.pop(value, None)
+    kept: list[Instruction] = []
+    needed: set[int] = set()  # products that stay after all
+    for one in instructions:
+        place = next((k for k, value in enumerate(one.operands) if value in made), None)
+        if one.opcode not in ("add", "sub") or place is None:
+            kept.append(one)
+            continue
+        product, other = made[one.operands[place]], one.operands[1 - place]
+        needed.add(other)
+        factors = product.operands if product.opcode == "mul" else product.operands * 2
+        kept.append(Instruction(FUSED[one.opcode, place], (*factors, other), 0, one.results))
+    return [one for one in kept if one.results[0] not in made or one.results[0] in needed]
+
+
 def _position(instruction: Instruction, instructions: Sequence[Instruction]) -> int:
     return next(k for k, item in enumerate(instructions) if item is instruction)
 

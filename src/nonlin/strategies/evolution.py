@@ -16,7 +16,8 @@ from nonlin.strategies.memory import Memory
 from nonlin.strategies.moves import cross_each, mutate_each
 from nonlin.strategies.spaces import Code, Space
 
-LITTER = 8  # children made at once, and proposed one after another
+LITTER = 8  # children made at once, and proposed one after another; or, where many functions are out, ...
+OUT = 16  # ... one for so many of them: then outcomes come later than the next proposals anyhow
 LITTERS = 8  # in a row without a new function before something is taken at random
 
 
@@ -58,17 +59,17 @@ class Evolution:
         return self.memory.anything(self.generator)
 
     def _children(self) -> list[Code]:
-        merits = self.memory.merits_of(self.living)
-        parents, others = self._parents(merits), self._parents(merits)
-        crossing = np.flatnonzero(self.generator.random(LITTER) < self.crossing).tolist()
+        merits, count = self.memory.merits_of(self.living), max(LITTER, self.memory.out // OUT)
+        parents, others = self._parents(merits, count), self._parents(merits, count)
+        crossing = np.flatnonzero(self.generator.random(count) < self.crossing).tolist()
         pairs = [parents[k] for k in crossing], [others[k] for k in crossing]
         for k, code in zip(crossing, cross_each(self.space, *pairs, self.generator), strict=True):
             parents[k] = code
         return mutate_each(self.space, parents, self.generator)
 
-    def _parents(self, merits: np.ndarray) -> list[Code]:
-        """The winners of as many tournaments as a litter has children; rivals are drawn without repetition."""
-        luck = self.generator.random((LITTER, len(merits)))
+    def _parents(self, merits: np.ndarray, count: int) -> list[Code]:
+        """The winners of `count` tournaments, whose rivals are drawn without repetition."""
+        luck = self.generator.random((count, len(merits)))
         last = min(self.tournament, len(merits)) - 1
         rivals = luck <= np.partition(luck, last, axis=1)[:, last, None]
         return [self.memory.codes[self.living[k]] for k in np.where(rivals, merits, -1.0).argmax(axis=1).tolist()]

@@ -135,6 +135,11 @@ class Memory:
         self.codes.append(code)
         return number
 
+    @property
+    def out(self) -> int:
+        """How many codes were asked and not told yet."""
+        return len(self.codes) - len(self.results)
+
     def told(self) -> list[int]:
         """Numbers of the codes with a result, in the order told."""
         return list(self.results)

@@ -189,7 +189,7 @@ class Surrogate:
         bounds = self.observed.bounds(self._forms(rows), self.whitened[: len(self.names)], self.daring)
         kept = np.argsort(-np.round(bounds, 4), kind="stable")
         if len(self.names) >= FEW:  # of few outcomes each one changes what promises most
-            kept = kept[: max(FINALISTS, (len(self.memory.codes) - len(self.memory.results)) // OUT)]
+            kept = kept[: max(FINALISTS, self.memory.out // OUT)]
         self.asked, self.pools = 0, self.pools + 1
         return self._pool_of([book.codes[row] for row in rows[kept].tolist()], self._views(rows[kept]))
 

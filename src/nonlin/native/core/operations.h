@@ -31,6 +31,9 @@ NONLIN_ELEMENTWISE(pass_nan, A == A ? B : A)
 NONLIN_ELEMENTWISE(add, A + B)
 NONLIN_ELEMENTWISE(sub, A - B)
 NONLIN_ELEMENTWISE(mul, A* B)
+NONLIN_ELEMENTWISE(mul_add, A* B + C)
+NONLIN_ELEMENTWISE(mul_sub, A* B - C)
+NONLIN_ELEMENTWISE(sub_mul, C - A * B)
 NONLIN_ELEMENTWISE(div, A / B)
 NONLIN_ELEMENTWISE(neg, -A)
 NONLIN_ELEMENTWISE(square, A* A)
@@ -135,7 +138,7 @@ void operation_min(const Operands<T>& o) {
 
 // ---- powers -------------------------------------------------------------------------------------------
 
-// The small powers, with at most three roundings: within 3 units of the last place.
+// The small powers, with at most three roundings: within 4 units of the last place.
 template <class T>
 NONLIN_INLINE bool small_power(const Operands<T>& o) {
   T* const out = o.out;
@@ -149,6 +152,17 @@ NONLIN_INLINE bool small_power(const Operands<T>& o) {
     case 4:
       NONLIN_INDEPENDENT
       for (int64_t i = 0; i < n; ++i) out[i] = (as[i] * as[i]) * (as[i] * as[i]);
+      return true;
+  }
+  if (sizeof(T) == 8) return false;
+  switch (o.immediate) {
+    case 5:
+      NONLIN_INDEPENDENT
+      for (int64_t i = 0; i < n; ++i) out[i] = (as[i] * as[i]) * (as[i] * as[i]) * as[i];
+      return true;
+    case 6:
+      NONLIN_INDEPENDENT
+      for (int64_t i = 0; i < n; ++i) out[i] = (as[i] * as[i] * as[i]) * (as[i] * as[i] * as[i]);
       return true;
   }
   return false;
