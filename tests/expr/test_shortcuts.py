@@ -8,7 +8,7 @@ import torch
 
 import nonlin as nl
 from nonlin import native
-from nonlin.expr import parse
+from nonlin.expr import parse, simplify
 from nonlin.expr.codegen import compile_kernel, kernel_source
 from nonlin.expr.shortcuts import shortened
 
@@ -49,3 +49,29 @@ def test_mish_needs_one_exponential():
             names = [line.split()[0] for line in program.listing]
             assert names.count("decay") == 1
             assert not {"softplus", "tanh", "sech"} & set(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "nested"),
+    [
+        ("135135 + 62370*x**2 + 3150*x**4 + 28*x**6", "((28*x**2 + 3150)*x**2 + 62370)*x**2 + 135135"),
+        ("beta + x*alpha + 5*x**2 - x**4", "((-x*x + 5)*x + alpha)*x + beta"),
+        ("2*x**3 - 3*x**2", "(2*x - 3)*x**2"),
+        ("1 + beta*abs(x) + x**2", "(abs(x) + beta)*abs(x) + 1"),
+        ("sin(x)**2 + sin(x) + 1", "(sin(x) + 1)*sin(x) + 1"),
+    ],
+)
+def test_polynomials_are_nested(text, nested):
+    short = shortened(simplify(parse(text)))
+    assert simplify(short) == simplify(parse(nested))
+    assert str(short).count("*") <= str(simplify(parse(text))).count("*")
+    x = torch.linspace(-2, 2, 41, dtype=torch.float64)
+    parameters = [torch.tensor(0.7), torch.tensor(-1.3)][: len(short.parameters)]
+    got = compile_kernel((short,), short.parameters)(x, *parameters)[0]
+    want = compile_kernel((parse(text),), short.parameters)(x, *parameters)[0]
+    torch.testing.assert_close(got, want, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("text", ["x + 0.044715*x**3", "1 + x**2", "x**2 + sin(x)", "x**6 - x**3", "x**2*exp(x) + x"])
+def test_other_sums_stay(text):
+    assert shortened(simplify(parse(text))) == simplify(parse(text))
