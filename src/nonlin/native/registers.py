@@ -53,25 +53,31 @@ _PRODUCTS = ("mul", "square")
 
 def fuse_products(instructions: Sequence[Instruction], outputs: Sequence[int]) -> list[Instruction]:
     """The same with products that only sums need taken into these: one instruction, and one rounding, for two."""
-    made = {one.results[0]: one for one in instructions if one.opcode in _PRODUCTS}
+    made: dict[int, Instruction] = {}
+    sums: list[Instruction] = []
     for one in instructions:
-        if one.opcode not in ("add", "sub"):
+        if one.opcode in _PRODUCTS:
+            made[one.results[0]] = one
+        if one.opcode in ("add", "sub"):
+            sums.append(one)
+        else:
             for value in one.operands:
-                made.pop(value, None)
+                made.pop(value, None)  # it is made before it is needed
     for value in outputs:
         made.pop(value, None)
-    kept: list[Instruction] = []
-    needed: set[int] = set()  # products that stay after all
-    for one in instructions:
-        place = next((k for k, value in enumerate(one.operands) if value in made), None)
-        if one.opcode not in ("add", "sub") or place is None:
-            kept.append(one)
-            continue
-        product, other = made[one.operands[place]], one.operands[1 - place]
-        needed.add(other)
-        factors = product.operands if product.opcode == "mul" else product.operands * 2
-        kept.append(Instruction(FUSED[one.opcode, place], (*factors, other), 0, one.results))
-    return [one for one in kept if one.results[0] not in made or one.results[0] in needed]
+    fused: dict[int, Instruction] = {}  # by their results
+    for one in sums:
+        first, second = one.operands
+        place = 0 if first in made else 1 if second in made else None
+        if place is not None:
+            product, other = made[one.operands[place]], one.operands[1 - place]
+            factors = product.operands if product.opcode == "mul" else product.operands * 2
+            fused[one.results[0]] = Instruction(FUSED[one.opcode, place], (*factors, other), 0, one.results)
+    if not fused:
+        return [*instructions]
+    needed = {one.operands[-1] for one in fused.values()}
+    gone = made.keys() - needed
+    return [fused.get(one.results[0], one) for one in instructions if one.results[0] not in gone]
 
 
 def _position(instruction: Instruction, instructions: Sequence[Instruction]) -> int:
