@@ -16,6 +16,7 @@ hand-out: before it the space is counted, once, and after it workers run empty, 
 from __future__ import annotations
 
 import argparse
+import gc
 import heapq
 import json
 import platform
@@ -168,6 +169,7 @@ def simulate(
     window = max(WINDOW, 2 * workers)
     seed = zlib.crc32(f"{task} {strategy} {workers}".encode()) % 10_000
     crew = Simulated(workers, trials, latency)
+    gc.collect()  # what earlier searches left is not this one's to collect
     with tempfile.TemporaryDirectory() as folder:
         nl.search(
             task, space, strategy, budget=max(least, 2 * window), seed=seed, store=Path(folder) / "a.db", workers=crew,

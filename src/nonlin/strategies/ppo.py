@@ -28,7 +28,8 @@ from nonlin.strategies.spaces import Code, Space
 from nonlin.strategies.threads import one_thread
 
 DRAWN = (96, 192, 768)  # codes drawn at once, while these bring nothing new; then something is taken at random
-LARGEST = 48  # batch
+LARGEST = 48  # batch; or, where many functions are out, ...
+OUT = 8  # ... one for so many of them: those that follow from an update come that much later anyhow
 OUTSTANDING = 0.75  # merit of what is imitated, at least
 SHARPNESS = 2  # power of a merit that is its reward
 
@@ -102,7 +103,8 @@ class PPO:
         number = self.memory.tell(expr, score, loss)
         if number is not None and number not in self.waiting:
             self.waiting.append(number)
-        if len(self.waiting) >= min(LARGEST, self.batch + int(self.growth * len(self.memory.results))):
+        enough = min(max(LARGEST, self.memory.out // OUT), self.batch + int(self.growth * len(self.memory.results)))
+        if len(self.waiting) >= enough:
             with one_thread():
                 self._update()
 
