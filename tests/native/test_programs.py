@@ -165,30 +165,6 @@ def test_one_exponential_for_swish():
     assert both == ["sin_cos"]
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("beta*x + alpha", ["mul_add"]),
-        ("beta*x - sin(x)", ["sin", "mul_sub"]),
-        ("sin(x) - beta*x", ["sin", "sub_mul"]),
-        ("1 + x**2", ["mul_add"]),
-        ("beta*x + alpha*sin(x)", ["sin", "mul", "mul_add"]),
-        ("beta*x*exp(beta*x) + beta*x", ["mul", "exp", "mul_add"]),  # the product is needed beside the sum
-    ],
-)
-def test_products_are_fused_into_sums(text, names):
-    if library.load() is None:
-        assert library.reason()
-        return
-    expr = parse(text)
-    f = native.function(expr)
-    assert sorted(line.split()[0] for line in f.value.listing) == sorted(names)
-    x, theta = torch.linspace(-3, 3, 61, dtype=torch.float64), torch.tensor([0.7, -1.3], dtype=torch.float64)
-    theta = theta[: len(f.parameters)]
-    want = compile_kernel((expr,), f.parameters)(x, *theta)[0]
-    torch.testing.assert_close(native.forward(f, x, theta), want, rtol=1e-14, atol=1e-14)
-
-
 def test_registers_are_reused():
     if library.load() is None:
         assert library.reason()

@@ -7,7 +7,7 @@ coefficient) standing under NUMBER. Everything here takes already simplified exp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from fractions import Fraction
 from functools import lru_cache
 
@@ -28,6 +28,11 @@ def sort_key(node: Expr) -> tuple:
     if isinstance(node, Symbol):
         return (1, 0.0 if node.name != "x" else 1.0, node.name)
     return (2, 0.0, to_nameless_text(node), to_text(node))
+
+
+def in_order(parts: Collection[Expr]) -> list[Expr]:
+    """Sorted by `sort_key`, which writes the parts down: not done for one alone."""
+    return sorted(parts, key=sort_key) if len(parts) > 1 else [*parts]
 
 
 def collect(pairs: Iterable[Part]) -> Collected:
@@ -135,7 +140,7 @@ def assemble(factors: Collected, coefficient: float = 1.0) -> Expr:
         ((base, exponent),) = factors.items()
         if exponent == 1:
             return base
-    ordered = sorted(factors, key=sort_key)
+    ordered = in_order(factors)
     above = [power for base in ordered if factors[base] > 0 for power in _powers(base, factors[base])]
     below = [power for base in ordered if factors[base] < 0 for power in _powers(base, -factors[base])]
     if len(repr(coefficient)) > 8:  # 0.16666666666666666*x -> x/6

@@ -19,6 +19,7 @@ from nonlin.expr.collect import (
     assemble,
     collect,
     factors_of,
+    in_order,
     join,
     merge,
     raised,
@@ -122,7 +123,7 @@ def _sum(terms: Collected) -> Expr:
     if not terms:
         return ZERO
     constant = terms.pop(ONE, 0.0)
-    ordered = sorted(terms, key=sort_key)
+    ordered = in_order(terms)
     # a positive term first: b - a reads better than -a + b
     ordered.sort(key=lambda term: terms[term] < 0)
     result: Expr | None = Const(constant) if constant and (not ordered or terms[ordered[0]] < 0) else None
@@ -244,7 +245,7 @@ def _leads_negative(node: Expr) -> bool:
     if isinstance(node, Const):
         return node.value < 0
     terms = join(((node, 1.0),), terms_of)
-    first = min(terms, key=sort_key)
+    first = in_order(terms)[0]
     return terms[first] < 0
 
 

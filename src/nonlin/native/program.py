@@ -23,7 +23,7 @@ from nonlin.expr.lowering import fold_numbers, lower
 from nonlin.expr.shortcuts import shortened
 from nonlin.expr.tree import is_call
 from nonlin.native.library import Library, load, reason
-from nonlin.native.registers import FUSED, PAIRS, Instruction, coded, fuse_products, merge_pairs, registers
+from nonlin.native.registers import PAIRS, Instruction, coded, merge_pairs, registers
 from nonlin.native.structures import CProgram
 
 # Operators that are one instruction on their arguments.
@@ -52,7 +52,7 @@ def emitted_opcodes(pairs: bool = True) -> set[str]:
         "copy pass_nan square power power_whole decay sigmoid sigmoid_neg softplus sech tanh spherical_j sinc "
         "gaussian Phi phi"
     )
-    return {*DIRECT.values(), *composed.split(), *((*PAIRS.values(), *FUSED.values()) if pairs else ())}
+    return {*DIRECT.values(), *composed.split(), *(PAIRS.values() if pairs else ())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,7 @@ def _core() -> Library:
 def assemble(
     outputs: tuple[Expr, ...], parameters: tuple[str, ...], opcodes: Mapping[str, int], pairs: bool = True
 ) -> Program:
-    """The same for a machine that has these instructions; without `pairs`, each is one operation with one result."""
+    """The same for a machine that has these instructions; without `pairs`, each has one result."""
     assembler = _Assembler(parameters)
     for node in outputs:
         assembler.add(node)
@@ -345,7 +345,7 @@ class _Assembler:
         return other
 
     def paired(self, opcodes: Mapping[str, int]) -> Program:
-        self.instructions = fuse_products(merge_pairs(self.instructions), self.outputs)
+        self.instructions = merge_pairs(self.instructions)
         return self.program(opcodes)
 
     def program(self, opcodes: Mapping[str, int]) -> Program:

@@ -46,40 +46,6 @@ def merge_pairs(instructions: list[Instruction]) -> list[Instruction]:
     return instructions
 
 
-# Sums in which one part is a product: (operation, place of the product) -> the instruction for both.
-FUSED = {("add", 0): "mul_add", ("add", 1): "mul_add", ("sub", 0): "mul_sub", ("sub", 1): "sub_mul"}
-_PRODUCTS = ("mul", "square")
-
-
-def fuse_products(instructions: Sequence[Instruction], outputs: Sequence[int]) -> list[Instruction]:
-    """The same with products that only sums need taken into these: one instruction, and one rounding, for two."""
-    made: dict[int, Instruction] = {}
-    sums: list[Instruction] = []
-    for one in instructions:
-        if one.opcode in _PRODUCTS:
-            made[one.results[0]] = one
-        if one.opcode in ("add", "sub"):
-            sums.append(one)
-        else:
-            for value in one.operands:
-                made.pop(value, None)  # it is made before it is needed
-    for value in outputs:
-        made.pop(value, None)
-    fused: dict[int, Instruction] = {}  # by their results
-    for one in sums:
-        first, second = one.operands
-        place = 0 if first in made else 1 if second in made else None
-        if place is not None:
-            product, other = made[one.operands[place]], one.operands[1 - place]
-            factors = product.operands if product.opcode == "mul" else product.operands * 2
-            fused[one.results[0]] = Instruction(FUSED[one.opcode, place], (*factors, other), 0, one.results)
-    if not fused:
-        return [*instructions]
-    needed = {one.operands[-1] for one in fused.values()}
-    gone = made.keys() - needed
-    return [fused.get(one.results[0], one) for one in instructions if one.results[0] not in gone]
-
-
 def _position(instruction: Instruction, instructions: Sequence[Instruction]) -> int:
     return next(k for k, item in enumerate(instructions) if item is instruction)
 
