@@ -1,10 +1,14 @@
 """What a search can be given: any strategy and space, also the user's own; each resumes exactly."""
 
+import math
+
 import pytest
 from small import TASK
 
 import nonlin as nl
 from nonlin.errors import SearchError
+from nonlin.expr import parse
+from nonlin.run.ranking import Ranking
 from nonlin.run.store import Store
 from nonlin.strategies import Space
 from nonlin.strategies import space as nl_space
@@ -103,3 +107,43 @@ def test_a_strategy_of_ones_own_cannot_be_resumed_without_it(tmp_path):
 def test_bad_choices(arguments, message):
     with pytest.raises(SearchError, match=message):
         nl.search(**({"task": TASK, "budget": None} | arguments))
+
+
+class Number(Random):
+    def ask(self):
+        return 42
+
+
+class Text(Random):
+    def ask(self):
+        return "tanh(x)"
+
+
+class Closed(Random):
+    def state_dict(self):
+        return {"chosen": lambda: 0}
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (Number, "'Number' proposed int 42; ask.. must return an expression"),
+        (Text, "'Text' proposed str 'tanh.x.'; ask.. must return an expression"),
+        (Closed, "the state of the strategy 'Closed' cannot be kept .*must return JSON values"),
+    ],
+)
+def test_what_a_strategy_of_ones_own_must_not_return(made, said, monkeypatch):
+    monkeypatch.setattr("nonlin.run.loop.STATE_SHARE", math.inf)  # the state is saved after every outcome
+    with pytest.raises(SearchError, match=said):
+        nl.search(TASK, strategy=made, space="core-2", budget=3)
+
+
+class Repeating(Random):
+    def ask(self):
+        return parse("tanh(x)")
+
+
+def test_a_strategy_that_proposes_nothing_new_is_named():
+    verdict = Ranking(nl.search(TASK, strategy=Repeating, space="core-2", budget=3)).verdict()
+    assert "No candidate was trained: the strategy 'Repeating' proposed nothing that is new" in verdict
+    assert "does not show a need" not in verdict

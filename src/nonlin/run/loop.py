@@ -166,7 +166,7 @@ class Loop:
         while (
             len(self.trials) < self.total and len(self.trials) - self.told < self.config.window and not self.exhausted
         ):
-            expr = self.strategy.ask()
+            expr = self._asked()
             if expr is None or fruitless > PATIENCE:
                 self.exhausted = True
             elif (key := self.index.find(expr)) is not None:
@@ -181,6 +181,17 @@ class Loop:
                 fruitless = 0
                 names = recognise(expr)
                 self._take(expr, "candidate", str(names[0]) if names else str(expr))
+
+    def _asked(self) -> Expr | None:
+        """What the strategy proposes; SearchError where a user's own one returns anything else."""
+        expr = self.strategy.ask()
+        if expr is not None and not isinstance(expr, Expr):
+            raise SearchError(
+                f"the strategy {self.config.strategy!r} proposed {type(expr).__name__} {expr!r:.60}; ask() must return "
+                "an expression (nonlin.expr.Expr) or None. nonlin.expr.parse(text) makes one; "
+                "nonlin.testing.check_strategy finds more of the kind."
+            )
+        return expr
 
     def _take(self, expr: Expr, role: str, name: str) -> None:
         """Add a child that is not known yet, and train it unless the store has its outcome."""
@@ -287,7 +298,13 @@ class Loop:
         begin = time.monotonic()
         self._store_asked()  # the state counts on them
         state = {"asked": len(self.trials), "told": self.told, "strategy": self.strategy.state_dict()}
-        self.store.save_state(self.study.id, 0 if self.asynchronous else self.told, state)
+        try:
+            self.store.save_state(self.study.id, 0 if self.asynchronous else self.told, state)
+        except (TypeError, ValueError) as error:
+            raise SearchError(
+                f"the state of the strategy {self.config.strategy!r} cannot be kept ({error}); state_dict() must "
+                "return JSON values: dicts, lists, text, numbers. nonlin.testing.check_strategy finds more of the kind."
+            ) from None
         self.state_saved = time.monotonic()
         self.state_seconds = self.state_saved - begin
 

@@ -86,6 +86,11 @@ class Ranking:
             )
         else:
             lines.append(f"One seed gives no interval for {metric}: small differences between functions mean nothing.")
-        if best.role == "null":
+        if self.study.finished and not any(trial.role == "candidate" for trial in self.trials):
+            lines.append(
+                f"No candidate was trained: the strategy {self.study.config.strategy!r} proposed nothing that is new "
+                "and worth training. So nothing was searched, and nothing follows from this list."
+            )
+        elif best.role == "null":
             lines.append("The best is a null: this task does not show a need for another function, or for any at all.")
         return "\n".join(lines)
