@@ -25,6 +25,7 @@ from nonlin.run.local import Workers
 from nonlin.run.study import engine_for
 from nonlin.strategies import space
 from nonlin.tasks import task as task_by_name
+from nonlin.zoo import activation
 
 
 def children(count: int, engine: str) -> list[Job]:
@@ -35,7 +36,10 @@ def children(count: int, engine: str) -> list[Job]:
         expr = where.sample(generator)
         if kind(expr) == "ordinary":
             formulas.append(str(expr))
-    return [Job(number, formula, {}, 0, True, "channel", {}, engine) for number, formula in enumerate(formulas)]
+    return [
+        Job(number, formula, activation(formula).parameters, 0, True, "channel", {}, engine)
+        for number, formula in enumerate(formulas)
+    ]
 
 
 def seconds(crew: Workers, jobs: list[Job]) -> float:
