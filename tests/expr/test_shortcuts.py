@@ -55,9 +55,8 @@ def test_mish_needs_one_exponential():
     ("text", "nested"),
     [
         ("135135 + 62370*x**2 + 3150*x**4 + 28*x**6", "((28*x**2 + 3150)*x**2 + 62370)*x**2 + 135135"),
-        ("beta + x*alpha + 5*x**2 - x**4", "((-x*x + 5)*x + alpha)*x + beta"),
+        ("3 + x + 5*x**2 - x**4", "((-x*x + 5)*x + 1)*x + 3"),
         ("2*x**3 - 3*x**2", "(2*x - 3)*x**2"),
-        ("1 + beta*abs(x) + x**2", "(abs(x) + beta)*abs(x) + 1"),
         ("sin(x)**2 + sin(x) + 1", "(sin(x) + 1)*sin(x) + 1"),
     ],
 )
@@ -66,12 +65,12 @@ def test_polynomials_are_nested(text, nested):
     assert simplify(short) == simplify(parse(nested))
     assert str(short).count("*") <= str(simplify(parse(text))).count("*")
     x = torch.linspace(-2, 2, 41, dtype=torch.float64)
-    parameters = [torch.tensor(0.7), torch.tensor(-1.3)][: len(short.parameters)]
-    got = compile_kernel((short,), short.parameters)(x, *parameters)[0]
-    want = compile_kernel((parse(text),), short.parameters)(x, *parameters)[0]
+    got, want = (compile_kernel((tree,), ())(x)[0] for tree in (short, parse(text)))
     torch.testing.assert_close(got, want, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("text", ["x + 0.044715*x**3", "1 + x**2", "x**2 + sin(x)", "x**6 - x**3", "x**2*exp(x) + x"])
+@pytest.mark.parametrize(
+    "text", ["x + 0.044715*x**3", "1 + x**2", "x**2 + sin(x)", "x**6 - x**3", "x**2*exp(x) + x", "beta + x + x**2"]
+)
 def test_other_sums_stay(text):
     assert shortened(simplify(parse(text))) == simplify(parse(text))

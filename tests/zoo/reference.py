@@ -3,7 +3,7 @@
 Nothing here is taken from nonlin: a wrong sign in the catalogue, in the operator table, in a rewrite
 rule or in the code generator shows as a difference. `REFERENCE` maps a name to a function of x and of
 the parameters and constants by name. `KINKS` lists, for functions that have them, the points without
-a derivative (or with a jump). `LOOSE`, `DIFFERENCES` and `LOOSE_PARAMETERS` name the derivatives that are less
+a derivative (or with a jump). `LOOSE` and `LOOSE_PARAMETERS` name the derivatives that are less
 accurate than the others', with the reason.
 """
 
@@ -282,10 +282,6 @@ KINKS = {
 # (atan(z) - z/(1 + z²))/π, whose terms agree to all but z²; the language has no function for that
 # difference. In absolute terms the error is below 1e-8 in float32.
 LOOSE = {"calu", "xatlu"}
-
-# The derivative by x is a difference of two terms, far out of 5 and 4 times the result, so that their roundings are
-# together this many times those of the result: pau is N/D, its slope N'/D - N·D'/D².
-DIFFERENCES = {"pau": 9}
 
 # Derivatives by a parameter that are a small difference of terms of the size of x or less, and are
 # accurate as compared with x only.

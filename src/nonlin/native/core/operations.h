@@ -135,7 +135,7 @@ void operation_min(const Operands<T>& o) {
 
 // ---- powers -------------------------------------------------------------------------------------------
 
-// The small powers, with at most three roundings: within 4 units of the last place.
+// The small powers: within 3 units of the last place.
 template <class T>
 NONLIN_INLINE bool small_power(const Operands<T>& o) {
   T* const out = o.out;
